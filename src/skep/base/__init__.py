@@ -1,0 +1,1 @@
+"""What every package stands on: ids, errors, clock, settings, workers, limits, logs."""

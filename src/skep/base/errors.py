@@ -1,0 +1,394 @@
+"""The error tree: every failure that Skep reports on purpose.
+
+    SkepError
+    ├── BadInput            the request can never succeed as it stands
+    │   ├── InvalidName, InvalidPath, InvalidId, InvalidScheme, InvalidSize
+    │   ├── InvalidRange, InvalidCursor, InvalidSetting, InvalidStoreUrl
+    │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch
+    ├── Denied
+    │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired
+    │   └── Forbidden
+    ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
+    │              UserNotFound, GroupNotFound, StoreNotFound, ObjectNotFound
+    ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld
+    ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull
+    ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, DataLost
+    ├── Unavailable (retrying can help)
+    │   ├── StoreUnavailable, StoreReadOnly, QuorumNotReached, DatabaseBusy
+    │   └── ShuttingDown, TimedOut, ClientGone
+    └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DataDirectoryInUse
+
+Each class has a stable ``code`` (it is in the API's problem details and in the docs) and
+knows whether retrying the same call can help. A message says what happened, to which thing,
+and what the reader can do. Each door maps classes to its own wire codes in one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class SkepError(Exception):
+    """Base of all deliberate errors.
+
+    ``details`` holds machine-readable facts (names, sizes in bytes, ids as text), never secrets.
+    """
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, object] = details
+
+
+class BadInput(SkepError):
+    """The request can never succeed as it stands."""
+
+    code = "bad-input"
+
+
+class InvalidName(BadInput):
+    """A file, directory, user, group, store or tag name breaks its rules."""
+
+    code = "invalid-name"
+
+
+class InvalidPath(BadInput):
+    """A path is not absolute, or escapes, or has a bad segment."""
+
+    code = "invalid-path"
+
+
+class InvalidId(BadInput):
+    """An identifier does not parse."""
+
+    code = "invalid-id"
+
+
+class InvalidScheme(BadInput):
+    """A durability scheme is unknown or makes no sense."""
+
+    code = "invalid-scheme"
+
+
+class InvalidSize(BadInput):
+    """A byte count is negative, fractional, textual or out of range."""
+
+    code = "invalid-size"
+
+
+class InvalidRange(BadInput):
+    """No requested byte range overlaps the content."""
+
+    code = "invalid-range"
+
+
+class InvalidCursor(BadInput):
+    """A cursor was not given out by this hive."""
+
+    code = "invalid-cursor"
+
+
+class InvalidSetting(BadInput):
+    """A setting is unknown or has a value that it cannot take."""
+
+    code = "invalid-setting"
+
+
+class InvalidStoreUrl(BadInput):
+    """A store URL has an unknown scheme, an unknown option, or a secret in it."""
+
+    code = "invalid-store-url"
+
+
+class MalformedRequest(BadInput):
+    """A request body or header does not parse."""
+
+    code = "malformed-request"
+
+
+class LengthMismatch(BadInput):
+    """A body was shorter or longer than declared."""
+
+    code = "length-mismatch"
+
+
+class ChecksumMismatch(BadInput):
+    """The bytes received do not have the digest that the sender declared."""
+
+    code = "checksum-mismatch"
+
+
+class Denied(SkepError):
+    """The principal may not do this."""
+
+    code = "denied"
+
+
+class Unauthenticated(Denied):
+    """No usable credential was given."""
+
+    code = "unauthenticated"
+
+
+class BadCredentials(Unauthenticated):
+    """The name and password pair is wrong (which of them is not said)."""
+
+    code = "bad-credentials"
+
+
+class InvalidToken(Unauthenticated):
+    """A token is malformed, forged, revoked or not meant for this hive."""
+
+    code = "invalid-token"
+
+
+class TokenExpired(Unauthenticated):
+    """A token was good and is not any more: refresh it or log in."""
+
+    code = "token-expired"
+
+
+class Forbidden(Denied):
+    """The principal is known and lacks the right (its existence is no secret)."""
+
+    code = "forbidden"
+
+
+class NotFound(SkepError):
+    """The thing does not exist, or its existence is private."""
+
+    code = "not-found"
+
+
+class NodeNotFound(NotFound):
+    """No such file or directory."""
+
+    code = "node-not-found"
+
+
+class VersionNotFound(NotFound):
+    """The file has no such version."""
+
+    code = "version-not-found"
+
+
+class ChunkNotFound(NotFound):
+    """No such chunk."""
+
+    code = "chunk-not-found"
+
+
+class SpaceNotFound(NotFound):
+    """No such space."""
+
+    code = "space-not-found"
+
+
+class UserNotFound(NotFound):
+    """No such user."""
+
+    code = "user-not-found"
+
+
+class GroupNotFound(NotFound):
+    """No such group."""
+
+    code = "group-not-found"
+
+
+class StoreNotFound(NotFound):
+    """No such store."""
+
+    code = "store-not-found"
+
+
+class ObjectNotFound(NotFound):
+    """A store does not hold this key."""
+
+    code = "object-not-found"
+
+
+class Conflict(SkepError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+
+
+class NameClash(Conflict):
+    """A node of that name is there, and of the other kind or not to be replaced."""
+
+    code = "name-clash"
+
+
+class PreconditionFailed(Conflict):
+    """An If-Match or If-None-Match condition does not hold."""
+
+    code = "precondition-failed"
+
+
+class AlreadyExists(Conflict):
+    """A user, group, store or invite of that name is there."""
+
+    code = "already-exists"
+
+
+class InUse(Conflict):
+    """The thing cannot go while others need it."""
+
+    code = "in-use"
+
+
+class CursorTooOld(Conflict):
+    """The journal no longer reaches back to this cursor: list anew."""
+
+    code = "cursor-too-old"
+
+
+class LimitReached(SkepError):
+    """A limit says no."""
+
+    code = "limit-reached"
+
+
+class QuotaExceeded(LimitReached):
+    """The space, or its owner, has no room for these bytes."""
+
+    code = "quota-exceeded"
+
+
+class BodyTooLarge(LimitReached):
+    """A body, field or list is over its limit."""
+
+    code = "body-too-large"
+
+
+class RateLimited(LimitReached):
+    """Too many attempts; ``details['retry_after_s']`` says how long to wait."""
+
+    code = "rate-limited"
+    retryable = True
+
+
+class StoreFull(LimitReached):
+    """A store, or all of them, has no room."""
+
+    code = "store-full"
+
+
+class Integrity(SkepError):
+    """Stored bytes are not what was written."""
+
+    code = "integrity"
+
+
+class CorruptShard(Integrity):
+    """A shard's block does not have its keyed hash."""
+
+    code = "corrupt-shard"
+
+
+class CorruptPack(Integrity):
+    """A pack's index cannot be opened or contradicts the pack."""
+
+    code = "corrupt-pack"
+
+
+class CorruptChunk(Integrity):
+    """A sealed chunk does not open, or opens to other bytes."""
+
+    code = "corrupt-chunk"
+
+
+class CorruptRecord(Integrity):
+    """A sealed or versioned record does not open."""
+
+    code = "corrupt-record"
+
+
+class DataLost(Integrity):
+    """Fewer than k shards of a pack are readable anywhere."""
+
+    code = "data-lost"
+
+
+class Unavailable(SkepError):
+    """Something needed does not answer; the same call may work later."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class StoreUnavailable(Unavailable):
+    """A store does not answer or answers with its own failure."""
+
+    code = "store-unavailable"
+
+
+class StoreReadOnly(Unavailable):
+    """A store takes no writes."""
+
+    code = "store-read-only"
+
+
+class QuorumNotReached(Unavailable):
+    """Too few stores took their shard for the write to be acknowledged."""
+
+    code = "quorum-not-reached"
+
+
+class DatabaseBusy(Unavailable):
+    """The database is locked by another for longer than we wait, or does not answer."""
+
+    code = "database-busy"
+
+
+class ShuttingDown(Unavailable):
+    """The hive is stopping and takes no new work."""
+
+    code = "shutting-down"
+
+
+class TimedOut(Unavailable):
+    """A limit on time ran out."""
+
+    code = "timed-out"
+
+
+class ClientGone(Unavailable):
+    """The client closed the connection before its request was whole."""
+
+    code = "client-gone"
+
+
+class Misconfigured(SkepError):
+    """The hive cannot start or go on as it is set up."""
+
+    code = "misconfigured"
+
+
+class KeyMissing(Misconfigured):
+    """The master key is not where the settings say."""
+
+    code = "key-missing"
+
+
+class KeyWrong(Misconfigured):
+    """The master key is not the one this hive was made with."""
+
+    code = "key-wrong"
+
+
+class DatabaseTooNew(Misconfigured):
+    """A newer Skep has migrated this database."""
+
+    code = "database-too-new"
+
+
+class DataDirectoryInUse(Misconfigured):
+    """Another hive process holds this data directory."""
+
+    code = "data-directory-in-use"

@@ -1,0 +1,1 @@
+"""The pure pipeline: split, compress, seal, pack, code, manifests. No I/O."""

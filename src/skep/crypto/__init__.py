@@ -1,0 +1,1 @@
+"""Hashing, sealing, the key hierarchy and signatures, each bound to a format page."""

@@ -1,0 +1,1 @@
+"""The relational schema, the engine and the unit of work."""

@@ -1,0 +1,337 @@
+"""The one relational schema, for SQLite, PostgreSQL and MariaDB.
+
+Conventions: ids are 16 raw bytes, hashes 32; times are UTC microseconds in a BIGINT whose name
+ends in ``_us``; sizes end in ``_bytes``; flags are 0 or 1; text that is compared is compared by
+its bytes. No foreign keys point across packages except where a row is meaningless without the
+other; rows are owned by one package each, named in the section comments, and written only there.
+
+What always holds:
+- a chunk row points at exactly one pack row; ``chunks.refs`` is the number of times that versions
+  and objects reference the chunk (fsck recounts it from the manifests);
+- ``spaces.used_bytes`` is the sum of the sizes of all versions of the space, trash included;
+- ``nodes.size_bytes`` of a directory is the sum of the current sizes below it;
+- ``nodes.changed`` of a directory is the number of the last change at or below it: its ETag;
+- change numbers of one space have no gaps: they are given in the transaction that makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _bytes(length: int) -> sa.types.TypeEngine[bytes]:
+    """Short binary that can be a key in every database."""
+    return sa.LargeBinary(length).with_variant(mysql.VARBINARY(length), "mysql", "mariadb")
+
+
+def _text(length: int) -> sa.types.TypeEngine[str]:
+    """Text compared by bytes, trailing spaces included."""
+    return (
+        sa.String(length)
+        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb")
+        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+    )
+
+
+ID = _bytes(16)
+HASH = _bytes(32)
+KEYTEXT = _text(255)
+SHORT = _text(64)
+TEXT = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb")
+BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+INT = sa.BigInteger()
+FLAG = sa.SmallInteger()
+
+
+def _column(name: str, kind: sa.types.TypeEngine[Any], *, null: bool = False, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, kind, nullable=null, **options)
+
+
+def _table(name: str, *items: sa.schema.SchemaItem, clustered: bool = False) -> sa.Table:
+    """A table; ``clustered`` stores rows in the primary key's tree (no row id on SQLite)."""
+    options: dict[str, Any] = {"sqlite_with_rowid": False} if clustered else {}
+    return sa.Table(
+        name,
+        METADATA,
+        *items,
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_nopad_bin",
+        **options,
+    )
+
+
+# --- db -------------------------------------------------------------------------------------
+# What the hive knows of itself: its id, key check, current scheme, format versions, gc epoch.
+hive = _table(
+    "hive",
+    _column("name", SHORT, primary_key=True),
+    _column("value", BLOB),
+    clustered=True,
+)
+
+# --- auth -----------------------------------------------------------------------------------
+users = _table(
+    "users",
+    _column("id", ID, primary_key=True),
+    _column("name", KEYTEXT),  # as shown
+    _column("name_key", KEYTEXT, unique=True),  # NFC and case-folded: what is compared
+    _column("email", KEYTEXT, null=True),
+    _column("email_key", KEYTEXT, null=True, unique=True),
+    _column("full_name", KEYTEXT, server_default=""),
+    _column("password_hash", KEYTEXT, null=True),  # argon2id string; null: no password login
+    _column("is_admin", FLAG, server_default="0"),
+    _column("state", SHORT),  # active | suspended
+    _column("token_epoch", INT, server_default="0"),  # raised to void every access token given so far
+    _column("created_us", INT),
+)
+groups = _table(
+    "groups",
+    _column("id", ID, primary_key=True),
+    _column("name", KEYTEXT),
+    _column("name_key", KEYTEXT, unique=True),
+    _column("created_us", INT),
+)
+memberships = _table(
+    "memberships",
+    _column("group_id", ID, primary_key=True),
+    _column("user_id", ID, primary_key=True),
+    _column("role", SHORT),  # member | manager
+    sa.Index("ix_memberships_user_id", "user_id"),
+    clustered=True,
+)
+app_passwords = _table(
+    "app_passwords",
+    _column("id", ID, primary_key=True),
+    _column("user_id", ID, index=True),
+    _column("name", KEYTEXT),
+    _column("secret_hash", HASH, unique=True),
+    _column("scopes", KEYTEXT),
+    _column("created_us", INT),
+    _column("last_used_us", INT, null=True),
+    _column("expires_us", INT, null=True),
+)
+sessions = _table(
+    "sessions",
+    _column("id", ID, primary_key=True),
+    _column("user_id", ID, index=True),
+    _column("refresh_hash", HASH, unique=True),  # of the newest refresh token
+    _column("previous_hash", HASH, null=True, index=True),  # of the one before: its reuse ends the session
+    _column("scopes", KEYTEXT),
+    _column("agent", KEYTEXT, server_default=""),
+    _column("created_us", INT),
+    _column("last_used_us", INT),
+    _column("expires_us", INT, index=True),
+)
+invites = _table(
+    "invites",
+    _column("id", ID, primary_key=True),
+    _column("token_hash", HASH, unique=True),
+    _column("created_by", ID),
+    _column("group_id", ID, null=True),
+    _column("is_admin", FLAG, server_default="0"),
+    _column("uses_left", INT),
+    _column("created_us", INT),
+    _column("expires_us", INT),
+)
+signing_keys = _table(
+    "signing_keys",
+    _column("id", SHORT, primary_key=True),  # the JWK thumbprint, RFC 7638
+    _column("sealed_private", BLOB),
+    _column("public", BLOB),
+    _column("created_us", INT),
+    _column("retired_us", INT, null=True),
+)
+
+# --- durability -----------------------------------------------------------------------------
+domains = _table(
+    "domains",
+    _column("id", ID, primary_key=True),
+    _column("kind", SHORT),  # account | hive | public
+    _column("owner_id", ID, null=True, index=True),
+    _column("generation", INT),
+    _column("wrapped_secret", BLOB),
+    _column("created_us", INT),
+)
+stores = _table(
+    "stores",
+    _column("id", ID, primary_key=True),
+    _column("name", KEYTEXT, unique=True),
+    _column("url", TEXT),  # without secrets
+    _column("sealed_secret", BLOB, null=True),
+    _column("zone", KEYTEXT),
+    _column("capacity_bytes", INT, null=True),  # what Skep may use; null: what is there
+    _column("used_bytes", INT, server_default="0"),  # by our shards
+    _column("state", SHORT),  # active | readonly | draining | lost
+    _column("owner_id", ID, null=True),
+    _column("created_us", INT),
+)
+packs = _table(
+    "packs",
+    _column("id", HASH, primary_key=True),
+    _column("scheme", SHORT),
+    _column("size_bytes", INT),
+    _column("live_bytes", INT),  # sealed bytes of chunk rows that point here
+    _column("chunk_count", INT),  # chunk rows that point here
+    _column("degraded", FLAG, server_default="0"),
+    _column("created_us", INT),
+    _column("verified_us", INT, null=True),  # last scrub that found it whole
+    _column("retired_us", INT, null=True, index=True),  # nothing points here since
+    _column("retired_epoch", INT, null=True),
+    sa.Index("ix_packs_verified_us", "verified_us"),
+    sa.Index("ix_packs_live_bytes", "live_bytes"),
+)
+shards = _table(
+    "shards",
+    _column("pack_id", HASH, primary_key=True),
+    _column("number", INT, primary_key=True, autoincrement=False),  # 0 .. k+m-1
+    _column("store_id", ID, index=True),
+    _column("size_bytes", INT),
+    _column("state", SHORT),  # ok | missing | corrupt
+    clustered=True,
+)
+chunks = _table(
+    "chunks",
+    _column("domain_id", ID, primary_key=True),
+    _column("id", HASH, primary_key=True),
+    _column("pack_id", HASH, index=True),
+    _column("offset", INT),  # of the sealed chunk in the pack
+    _column("size_bytes", INT),  # sealed
+    _column("plain_bytes", INT),
+    _column("refs", INT),
+    _column("unused_us", INT, null=True, index=True),  # since when refs is 0
+    _column("condemned_epoch", INT, null=True),  # set: no new upload may reference it by lookup
+    clustered=True,
+)
+repairs = _table(
+    "repairs",
+    _column("pack_id", HASH, primary_key=True),
+    _column("reason", SHORT),  # degraded | missing | corrupt | store-lost
+    _column("lost", INT),  # shards known to be lost: the more, the sooner
+    _column("attempts", INT, server_default="0"),
+    _column("next_try_us", INT),
+    _column("created_us", INT),
+    _column("last_error", TEXT, null=True),
+    sa.Index("ix_repairs_next_try_us", "next_try_us"),
+    clustered=True,
+)
+# Chunks that somebody stored through /api/chunk/ rather than through a file.
+objects = _table(
+    "objects",
+    _column("id", ID, primary_key=True),
+    _column("owner_id", ID, index=True),
+    _column("domain_id", ID),
+    _column("encryption", SHORT),
+    _column("durability", SHORT),
+    _column("size_bytes", INT),
+    _column("manifest", BLOB),
+    _column("created_us", INT),
+)
+worker_states = _table(
+    "worker_states",
+    _column("name", SHORT, primary_key=True),
+    _column("state", BLOB),
+    _column("updated_us", INT),
+    clustered=True,
+)
+
+# --- filesystem -----------------------------------------------------------------------------
+spaces = _table(
+    "spaces",
+    _column("id", ID, primary_key=True),
+    _column("kind", SHORT),  # personal | group
+    _column("owner_id", ID, index=True),  # the user or the group
+    _column("name", KEYTEXT),
+    _column("root_id", ID),
+    _column("domain_id", ID),
+    _column("quota_bytes", INT, null=True),  # null: no limit
+    _column("used_bytes", INT, server_default="0"),
+    _column("last_change", INT, server_default="0"),
+    _column("first_change", INT, server_default="1"),  # the oldest that the journal still has
+    _column("created_us", INT),
+    sa.UniqueConstraint("kind", "owner_id"),
+)
+nodes = _table(
+    "nodes",
+    _column("id", ID, primary_key=True),
+    _column("space_id", ID),
+    _column("parent_id", ID, null=True),  # null: a space's root, or in the trash
+    _column("name", KEYTEXT),
+    _column("kind", SHORT),  # directory | file
+    _column("size_bytes", INT, server_default="0"),
+    _column("changed", INT),  # number of the last change at or below it
+    _column("version_id", ID, null=True),  # of a file: its current version
+    _column("version_number", INT, null=True),
+    _column("etag", SHORT, null=True),  # of a file: from its content
+    _column("mime", KEYTEXT, null=True),
+    _column("created_us", INT),
+    _column("modified_us", INT),
+    _column("attributes", TEXT, null=True),  # JSON object of the owner's own
+    sa.UniqueConstraint("parent_id", "name"),
+    sa.Index("ix_nodes_space_id", "space_id"),
+)
+versions = _table(
+    "versions",
+    _column("id", ID, primary_key=True),
+    _column("node_id", ID),
+    _column("number", INT),
+    _column("size_bytes", INT),
+    _column("etag", SHORT),
+    _column("mime", KEYTEXT),
+    _column("md5", _bytes(16), null=True),
+    _column("sha1", _bytes(20), null=True),
+    _column("sha256", HASH, null=True),
+    _column("manifest", BLOB),
+    _column("created_us", INT),
+    _column("modified_us", INT),
+    _column("created_by", ID, null=True),
+    sa.UniqueConstraint("node_id", "number"),
+    sa.Index("ix_versions_created_us", "created_us"),
+)
+trash = _table(
+    "trash",
+    _column("node_id", ID, primary_key=True),
+    _column("space_id", ID, index=True),
+    _column("parent_id", ID),  # where it was
+    _column("path", TEXT),  # where it was, for people
+    _column("deleted_us", INT, index=True),
+    _column("deleted_by", ID, null=True),
+)
+tags = _table(
+    "tags",
+    _column("user_id", ID, primary_key=True),
+    _column("name", SHORT, primary_key=True),
+    _column("node_id", ID, primary_key=True, index=True),
+    clustered=True,
+)
+
+# --- events ---------------------------------------------------------------------------------
+changes = _table(
+    "changes",
+    _column("space_id", ID, primary_key=True),
+    _column("number", INT, primary_key=True, autoincrement=False),
+    _column("kind", SHORT),  # created | updated | moved | trashed | restored | deleted | metadata
+    _column("node_id", ID),
+    _column("node_kind", SHORT),
+    _column("path", TEXT),  # after the change (before it, where the node went away)
+    _column("old_path", TEXT, null=True),  # moved: where it was
+    _column("version_number", INT, null=True),
+    _column("etag", SHORT, null=True),
+    _column("size_bytes", INT),
+    _column("actor_id", ID, null=True),
+    _column("at_us", INT),
+    sa.Index("ix_changes_at_us", "at_us"),
+    clustered=True,
+)

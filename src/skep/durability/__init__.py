@@ -1,0 +1,1 @@
+"""The chunk service: placement, quorum writes, verified reads, scrub, repair, collection."""

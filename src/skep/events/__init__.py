@@ -1,0 +1,1 @@
+"""Typed events, the change journal of each space, and subscriptions."""

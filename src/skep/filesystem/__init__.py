@@ -1,0 +1,1 @@
+"""Spaces, nodes, versions, trash and tags over the chunk service."""

@@ -1,0 +1,1 @@
+"""Places that hold shards: the protocol, the registry, drivers, wrappers, conformance."""

@@ -1,0 +1,1 @@
+"""One module per kind of store; reached through the registry alone."""
