@@ -11,12 +11,13 @@
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, StoreNotFound, ObjectNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld
-    ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull
-    ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, DataLost
+    ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull
+    ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
     │   ├── StoreUnavailable, StoreReadOnly, QuorumNotReached, DatabaseBusy
     │   └── ShuttingDown, TimedOut, ClientGone
-    └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DataDirectoryInUse
+    └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
+                        DataDirectoryInUse
 
 Each class has a stable ``code`` (it is in the API's problem details and in the docs) and
 knows whether retrying the same call can help. A message says what happened, to which thing,
@@ -279,6 +280,12 @@ class StoreFull(LimitReached):
     code = "store-full"
 
 
+class DatabaseFull(LimitReached):
+    """The disk under the database has no room; nothing of the unit of work was kept."""
+
+    code = "database-full"
+
+
 class Integrity(SkepError):
     """Stored bytes are not what was written."""
 
@@ -307,6 +314,12 @@ class CorruptRecord(Integrity):
     """A sealed or versioned record does not open."""
 
     code = "corrupt-record"
+
+
+class CorruptDatabase(Integrity):
+    """The database contradicts itself: restore it from a backup or a metadata snapshot."""
+
+    code = "corrupt-database"
 
 
 class DataLost(Integrity):
@@ -386,6 +399,18 @@ class DatabaseTooNew(Misconfigured):
     """A newer Skep has migrated this database."""
 
     code = "database-too-new"
+
+
+class DatabaseTooOld(Misconfigured):
+    """This database is not migrated to the schema of this Skep."""
+
+    code = "database-too-old"
+
+
+class DatabaseUnusable(Misconfigured):
+    """What the database URL names is no database that Skep can use."""
+
+    code = "database-unusable"
 
 
 class DataDirectoryInUse(Misconfigured):

@@ -1,0 +1,131 @@
+"""The door to the database: open it, read it, change it.
+
+    database = await Database.open("sqlite:////var/lib/skep/skep.db", clock=SystemClock())
+    name = await database.read(lambda tx: tx.value(_name_by_id, {"id": user_id}))
+
+A unit of work is a plain function of a Transaction. It runs in a thread of the database, never on
+the event loop, so it must not touch anything that belongs to the loop; what has to happen there
+after the commit is left with ``tx.after_commit``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from skep.base.clock import Clock
+from skep.base.errors import ShuttingDown
+from skep.db.revision import require_current
+from skep.db.statement import DialectName
+from skep.db.transaction import Driver, Transaction
+from skep.db.units import Delivery, Unit
+from skep.db.urls import DatabaseUrl, MysqlUrl, PostgresqlUrl, parse_url
+
+T = TypeVar("T")
+
+WAITING_MAX = 4_096
+"""Units of work submitted and not finished; more callers wait, in order, before they submit."""
+
+
+class Engine(Protocol):
+    """What runs units of work on one kind of database."""
+
+    @property
+    def driver(self) -> Driver: ...
+
+    def submit(self, unit: Unit[Any]) -> None:
+        """Queue a unit; the engine's Delivery gets it when it is done. Never blocks."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Database:
+    """One open database. Belongs to the event loop that opened it."""
+
+    dialect: DialectName
+
+    def __init__(self, url: DatabaseUrl, clock: Clock, pool_size: int) -> None:
+        """Use ``Database.open``."""
+        self._loop = asyncio.get_running_loop()
+        self._places = asyncio.Semaphore(WAITING_MAX)
+        self._unfinished = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+        self._engine = _engine(url, clock, Delivery(self._loop, self._settled), pool_size)
+        self.dialect = self._engine.driver.dialect
+
+    @classmethod
+    async def open(cls, url: str, *, clock: Clock, pool_size: int = 8) -> Database:
+        """Open a migrated database.
+
+        ``pool_size`` bounds the connections. Raises InvalidSetting for a bad URL, DatabaseTooNew or
+        DatabaseTooOld by its schema, DatabaseUnusable for what is no database, DatabaseBusy when it
+        does not answer.
+        """
+        parsed = parse_url(url)
+        await asyncio.to_thread(require_current, parsed)
+        return cls(parsed, clock, pool_size)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` on one consistent snapshot that it cannot change; return its result."""
+        return await self._submit(work, writes=False)
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run one unit of work, all of it or nothing; return its result once it is durable.
+
+        ``work`` may be run more than once (PostgreSQL and MariaDB resolve conflicts between
+        concurrent units by running one again), so it must do nothing but use its transaction. If
+        the caller is cancelled, the unit may be committed or not.
+
+        Raises what ``work`` raises; RowExists; DatabaseBusy, DatabaseFull, CorruptDatabase;
+        ShuttingDown after ``close``.
+        """
+        return await self._submit(work, writes=True)
+
+    async def close(self) -> None:
+        """Take no new work, finish what was submitted, close every connection. Safe to repeat."""
+        self._closed = True
+        await self._idle.wait()
+        await self._engine.close()
+
+    async def _submit(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
+        if self._closed:
+            raise ShuttingDown("the database is closed: the hive is stopping")
+        self._unfinished += 1
+        self._idle.clear()
+        try:
+            await self._places.acquire()
+        except BaseException:
+            self._finished()
+            raise
+        unit: Unit[T] = Unit(work, self._loop.create_future(), writes=writes)
+        self._engine.submit(unit)
+        return await unit.future
+
+    def _settled(self, unit: Unit[Any]) -> None:
+        self._places.release()
+        self._finished()
+
+    def _finished(self) -> None:
+        self._unfinished -= 1
+        if self._unfinished == 0:
+            self._idle.set()
+
+
+def _engine(url: DatabaseUrl, clock: Clock, delivery: Delivery, pool_size: int) -> Engine:
+    if isinstance(url, PostgresqlUrl):
+        from skep.db.postgresql import PostgresqlDriver
+        from skep.db.served import ServedEngine
+
+        return ServedEngine(PostgresqlDriver(url), clock, delivery, pool_size)
+    if isinstance(url, MysqlUrl):
+        from skep.db.mysql import MysqlDriver
+        from skep.db.served import ServedEngine
+
+        return ServedEngine(MysqlDriver(url), clock, delivery, pool_size)
+    from skep.db.sqlite import SqliteEngine
+
+    return SqliteEngine(url, clock, delivery, pool_size)

@@ -1,0 +1,1 @@
+"""One module per schema revision; each is written once and never edited."""
