@@ -1,0 +1,74 @@
+"""Big buffers that are used again: packs, parity and the splitter's windows.
+
+Each buffer is an anonymous private mapping: the system gives its pages when they are first
+written, so that a big buffer with little in it costs little.
+
+What always holds: a buffer is handed out again only if nothing can look into it any more. The
+pool asks the buffer itself (a mapping cannot be resized while a view of it exists); one that
+is still looked at is left to the garbage collector. So a forgotten view, say of a write that
+was cancelled and goes on in a thread, costs memory and never shows foreign bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+import threading
+
+FREE_BYTES_MAX = 48 << 20
+"""How many bytes of unused buffers a pool keeps."""
+
+
+class BufferPool:
+    """A bounded stock of unused buffers. Safe for use by several threads."""
+
+    def __init__(self, free_bytes_max: int = FREE_BYTES_MAX) -> None:
+        self._free_bytes_max = free_bytes_max
+        self._free: dict[int, list[mmap.mmap]] = {}
+        self._free_bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def free_bytes(self) -> int:
+        """The size of all buffers in stock."""
+        return self._free_bytes
+
+    def take(self, size_bytes: int) -> mmap.mmap:
+        """A buffer of ``size_bytes``, with any content."""
+        with self._lock:
+            stock = self._free.get(size_bytes)
+            if stock:
+                self._free_bytes -= size_bytes
+                return stock.pop()
+        if sys.platform == "win32":
+            return mmap.mmap(-1, size_bytes)
+        return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+    def give(self, buffer: mmap.mmap) -> None:
+        """Put a buffer in stock, if there is room and nothing looks into it."""
+        size_bytes = len(buffer)
+        if not is_unseen(buffer):
+            return
+        with self._lock:
+            if self._free_bytes + size_bytes <= self._free_bytes_max:
+                self._free.setdefault(size_bytes, []).append(buffer)
+                self._free_bytes += size_bytes
+
+    def trim(self) -> None:
+        """Give all unused buffers back to the system: for when nothing was written for a while."""
+        with self._lock:
+            self._free.clear()
+            self._free_bytes = 0
+
+
+def is_unseen(buffer: mmap.mmap) -> bool:
+    """Whether no view of ``buffer`` exists. False where the system cannot tell."""
+    try:
+        buffer.resize(len(buffer))
+    except (BufferError, SystemError, OSError, ValueError):
+        return False
+    return True
+
+
+SHARED_POOL = BufferPool()
+"""The stock of this process. It holds no state but spare memory."""
