@@ -33,9 +33,9 @@ INDEX_KEY = bytes([1]) * 32
 SHARD_KEY = bytes([2]) * 32
 
 
-@pytest.mark.parametrize("name", ["none", "raid0(3)", "raid1(2)", "raid5(3)", "ec(4,2)"])
-def test_bytes_come_back(name: str) -> None:
-    scheme = Scheme.parse(name)
+@pytest.mark.parametrize("text", ["none", "raid0(3)", "raid1(2)", "raid5(3)", "ec(4,2)"])
+def test_bytes_come_back(text: str) -> None:
+    scheme = Scheme.parse(text)
     content = random.Random(1).randbytes(9_000_001) + b"text " * 700_000
     splitter = Splitter(KEYS.cut_seed)
     builder = PackBuilder(INDEX_KEY)
@@ -43,9 +43,9 @@ def test_bytes_come_back(name: str) -> None:
 
     def take(chunks: list[memoryview]) -> None:
         for chunk in chunks:
-            id = chunk_id(KEYS, chunk)
-            builder.append(KEYS, id, chunk)
-            refs.append(ChunkRef(id, len(chunk)))
+            name = chunk_id(KEYS, chunk)
+            builder.append(KEYS, name, chunk)
+            refs.append(ChunkRef(name, len(chunk)))
 
     for start in range(0, len(content), 262_144):
         take(splitter.push(content[start : start + 262_144]))
