@@ -1,0 +1,135 @@
+"""From plain chunks to durable chunks: identify, look up, seal into open packs, wait.
+
+One ``Intake`` serves all writers of a hive. The steps that cost processor time run in its threads,
+on whole windows of a stream or whole groups of small bodies, so that a thread is entered a few
+times per megabyte and once for a group of small files, not once for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from skep.base.errors import BodyTooLarge
+from skep.base.ids import Id
+from skep.chunks.manifest import ChunkRef
+from skep.chunks.scheme import Scheme
+from skep.chunks.seal import chunk_id
+from skep.crypto.keys import DomainKeys
+from skep.db import Database
+from skep.durability.catalog import known_chunks
+from skep.durability.packs import OpenPack, PackRoom
+from skep.stores.protocol import Buffer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PlainChunk:
+    """A chunk that has its id; ``data`` stays unchanged until it is sealed."""
+
+    id: bytes
+    data: Buffer
+
+    @property
+    def ref(self) -> ChunkRef:
+        """How a manifest names it."""
+        return ChunkRef(self.id, len(self.data))
+
+
+@dataclass(slots=True)
+class Stored:
+    """Where the chunks of one writer have gone so far."""
+
+    packs: set[OpenPack] = field(default_factory=set)
+    new_bytes: int = 0
+
+
+async def run_to_end(threads: Executor, call: Callable[[], T]) -> T:
+    """Run a call in a thread; return, even if cancelled, only when it has ended."""
+    future = asyncio.get_running_loop().run_in_executor(threads, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not future.done():
+            await asyncio.wait([future])
+        raise
+
+
+def identify(keys: DomainKeys, views: Sequence[Buffer]) -> list[PlainChunk]:
+    """Give each run of bytes its chunk id."""
+    return [PlainChunk(chunk_id(keys, view), view) for view in views]
+
+
+class Intake:
+    """Seals chunks that the hive does not have yet into packs."""
+
+    def __init__(self, db: Database, room: PackRoom, threads: Executor, compression_level: int) -> None:
+        self._db = db
+        self._room = room
+        self._threads = threads
+        self._level = compression_level
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run processor-bound work in the intake's threads.
+
+        A cancelled caller still waits for the thread to end: its buffers and pack are in use until then.
+        """
+        return await run_to_end(self._threads, lambda: call(*args, **kwargs))
+
+    async def store(self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, stored: Stored) -> None:
+        """Append the chunks that are not known; on return their data may change.
+
+        They are durable once ``settle`` has returned for ``stored``.
+        """
+        unique = {chunk.id: chunk for chunk in chunks}
+        rest = [chunk for chunk in unique.values() if not self._follow(keys.domain_id, chunk, stored)]
+        if not rest:
+            return
+        ids = [chunk.id for chunk in rest]
+        known = await self._db.read(lambda tx: known_chunks(tx, keys.domain_id, ids))
+        await self._seal_all(keys, [chunk for chunk in rest if chunk.id not in known], scheme, stored)
+
+    def _follow(self, domain_id: Id, chunk: PlainChunk, stored: Stored) -> bool:
+        """Wait for another writer's pack if it already holds this chunk."""
+        pack = self._room.pending(domain_id, chunk.id)
+        if pack is not None:
+            stored.packs.add(pack)
+        return pack is not None
+
+    async def _seal_all(self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, stored: Stored) -> None:
+        start = 0
+        while start < len(chunks):
+            pack = await self._room.checkout(scheme, len(chunks[start].data))
+            full = False
+            try:
+                count = await self.run(self._append, keys, pack, chunks[start:], stored)
+                full = start + count < len(chunks)
+                if not count and not pack.builder.entries:
+                    raise BodyTooLarge(f"a chunk of {len(chunks[start].data)} bytes does not fit in an empty pack")
+                start += count
+            finally:
+                self._room.checkin(pack, full=full)
+
+    def _append(self, keys: DomainKeys, pack: OpenPack, chunks: Sequence[PlainChunk], stored: Stored) -> int:
+        """Seal as many chunks as fit; returns how many are settled. Runs in a thread."""
+        before = pack.builder.size_bytes
+        count = 0
+        for chunk in chunks:
+            if not pack.builder.fits(len(chunk.data)):
+                break
+            holder = self._room.claim(pack, keys.domain_id, chunk.id)
+            if holder is None:
+                pack.builder.append(keys, chunk.id, chunk.data, self._level)
+            stored.packs.add(holder or pack)
+            count += 1
+        stored.new_bytes += pack.builder.size_bytes - before
+        return count
+
+    async def settle(self, stored: Stored) -> None:
+        """Wait until every pack of this writer is durable and recorded. Raises what failed."""
+        await self._room.settle(stored.packs)

@@ -1,0 +1,163 @@
+"""Open packs: sealed chunks of all writers gather here and become durable together.
+
+A pack is open while chunks are appended, wanted once a writer waits for it, and done when its
+shards are durable at the scheme's quorum and its rows are committed. One task or thread at a time
+appends to a pack (``checkout`` … ``checkin``); a pack that is full, or wanted when it comes back,
+is closed and written in a task of its own.
+
+What always holds:
+- a chunk is pending (in ``_pending``) from before it is appended until its pack is done or failed;
+- ``OpenPack.done`` is resolved exactly once, after which no writer waits for the pack;
+- there are at most ``packs_max`` packs, open and being written together: that bounds memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from skep.base.ids import Id
+from skep.chunks.pack import PackBuilder
+from skep.chunks.scheme import Scheme
+
+PACKS_MAX = 6
+
+
+@dataclass(eq=False, slots=True)
+class OpenPack:
+    """One pack on its way. The room that made it owns every field."""
+
+    scheme: Scheme
+    builder: PackBuilder
+    done: asyncio.Future[None]
+    busy: bool = False
+    wanted: bool = False
+    closed: bool = False
+    claims: list[tuple[Id, bytes]] = field(default_factory=list)
+
+
+WritePack = Callable[[OpenPack], Awaitable[None]]
+"""Closes a pack, puts its shards and commits its rows; raises when it could not."""
+
+
+class PackRoom:
+    """Hands out open packs and sees to it that they are written."""
+
+    def __init__(self, index_key: bytes, capacity_bytes: int, write: WritePack, packs_max: int = PACKS_MAX) -> None:
+        self._index_key = index_key
+        self._capacity_bytes = capacity_bytes
+        self._write = write
+        self._packs_max = packs_max
+        self._open: list[OpenPack] = []
+        self._count = 0
+        self._changed = asyncio.Event()
+        self._pending: dict[tuple[Id, bytes], OpenPack] = {}
+        self._lock = threading.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Packs that are open or being written."""
+        return self._count
+
+    async def checkout(self, scheme: Scheme, room_bytes: int = 0) -> OpenPack:
+        """An open pack to append to; waits while all are taken. ``checkin`` gives it back."""
+        while True:
+            pack = self._idle(scheme, room_bytes)
+            if pack is None and self._count < self._packs_max:
+                pack = self._create(scheme)
+            if pack is not None:
+                pack.busy = True
+                return pack
+            self.want([each for each in self._open if not each.busy])
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _idle(self, scheme: Scheme, room_bytes: int) -> OpenPack | None:
+        for pack in self._open:
+            if pack.scheme == scheme and not pack.busy and not pack.wanted and pack.builder.fits(room_bytes):
+                return pack
+        return None
+
+    def _create(self, scheme: Scheme) -> OpenPack:
+        builder = PackBuilder(self._index_key, self._capacity_bytes)
+        pack = OpenPack(scheme, builder, asyncio.get_running_loop().create_future())
+        self._open.append(pack)
+        self._count += 1
+        return pack
+
+    def checkin(self, pack: OpenPack, *, full: bool = False) -> None:
+        """Give a pack back; it is written now if it is full or wanted."""
+        pack.busy = False
+        if (full or pack.wanted) and pack.builder.entries:
+            self._close(pack)
+        self._changed.set()
+
+    def want(self, packs: Iterable[OpenPack]) -> None:
+        """Ask for these packs to be written as soon as nobody appends to them."""
+        for pack in packs:
+            if pack.closed:
+                continue
+            pack.wanted = True
+            if not pack.busy and pack.builder.entries:
+                self._close(pack)
+
+    async def settle(self, packs: Iterable[OpenPack]) -> None:
+        """Want these packs and wait until each is done. Raises what the writing raised."""
+        waited = list(packs)
+        self.want(waited)
+        for pack in waited:
+            await asyncio.shield(pack.done)
+
+    def _close(self, pack: OpenPack) -> None:
+        pack.closed = True
+        self._open.remove(pack)
+        task = asyncio.get_running_loop().create_task(self._finish(pack), name="write-pack")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _finish(self, pack: OpenPack) -> None:
+        error: BaseException | None = None
+        try:
+            await self._write(pack)
+        except BaseException as failure:
+            error = failure
+        with self._lock:
+            for claim in pack.claims:
+                if self._pending.get(claim) is pack:
+                    del self._pending[claim]
+        if error is None:
+            pack.done.set_result(None)
+        else:
+            pack.done.set_exception(error)
+            pack.done.exception()  # a pack whose writers are all gone fails without a log entry
+        pack.builder.abandon()
+        self._count -= 1
+        self._changed.set()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+
+    def claim(self, pack: OpenPack, domain_id: Id, chunk_id: bytes) -> OpenPack | None:
+        """Say that ``pack`` will hold a chunk; or the other pack that holds it already.
+
+        Called from the thread that appends.
+        """
+        key = (domain_id, chunk_id)
+        with self._lock:
+            holder = self._pending.setdefault(key, pack)
+        if holder is pack:
+            pack.claims.append(key)
+            return None
+        return holder
+
+    def pending(self, domain_id: Id, chunk_id: bytes) -> OpenPack | None:
+        """The pack on its way that holds this chunk, if there is one."""
+        return self._pending.get((domain_id, chunk_id))
+
+    async def drain(self) -> None:
+        """Write every open pack and wait for all that are on their way (at shutdown)."""
+        self.want(list(self._open))
+        while self._tasks:
+            await asyncio.wait(self._tasks)

@@ -1,0 +1,332 @@
+"""The chunk service: what the rest of Skep knows of durability.
+
+    async with/with chunks.writing():                    # a lease, until the commit
+        content = await chunks.write(keys, stream)       # durable now, not yet referenced
+        await db.write(lambda tx: (..., chunks.reference(tx, domain_id, [content.manifest])))
+
+    async for part in chunks.read(keys, manifest, offset, length):
+        ...
+
+``write`` returns when every pack that the content needs is durable at its scheme's quorum and
+recorded. Content that nobody references afterwards is collected after the grace period.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import sqlalchemy as sa
+
+from skep.base.errors import QuotaExceeded, ShuttingDown, SkepError
+from skep.base.ids import Id
+from skep.chunks.gear import CHUNK_BYTES_MIN
+from skep.chunks.manifest import Manifest
+from skep.chunks.pack import Pack, PackBuilder
+from skep.chunks.scheme import Scheme
+from skep.chunks.shard import Shard, encode_shards
+from skep.crypto.keys import DomainKeys, HiveKeys, MasterKey
+from skep.db import Database, Transaction, prepared, upsert
+from skep.db import schema as s
+from skep.durability import catalog
+from skep.durability.domains import Domains, Sharing
+from skep.durability.intake import Intake, run_to_end
+from skep.durability.leases import Leases
+from skep.durability.packs import PACKS_MAX, OpenPack, PackRoom
+from skep.durability.reader import Reader
+from skep.durability.records import ChunkPlaces, Content
+from skep.durability.shardwriter import PutShards, ShardWriter
+from skep.durability.storeset import StoreSet
+from skep.durability.writer import GroupWriter, StreamWriter, check_digests
+from skep.stores.protocol import Buffer
+
+T = TypeVar("T")
+RecordPack: TypeAlias = Callable[[Transaction, Pack, Scheme, PutShards], None]
+Repoint: TypeAlias = Callable[[Transaction, bytes], tuple[int, int]]
+"""Points chunk rows at the pack of this id; returns the sealed bytes and the number of those it got."""
+
+DAMAGE_QUEUE_MAX = 10_000
+DEFAULT_SCHEME = "none"
+
+_SCHEME = prepared(sa.select(s.hive.c.value).where(s.hive.c.name == "scheme"))
+_SET_SCHEME = upsert(s.hive, ["name"], ["value"])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Limits and choices of a chunk service."""
+
+    pack_bytes: int = 16 << 20
+    packs_max: int = PACKS_MAX
+    compression_level: int = 3
+    threads: int = max(2, os.cpu_count() or 2)
+    sharing: Sharing = "account"
+    repair_delay_s: float = 5.0
+    straggler_s: float = 2.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has passed through since the start, in bytes."""
+
+    received_bytes: int = 0
+    stored_bytes: int = 0
+    """Sealed bytes that were new; received minus stored is what dedup and compression saved."""
+    sent_bytes: int = 0
+
+
+class ChunkService:
+    """Writes and reads content over a set of stores. Lives on one event loop."""
+
+    def __init__(self, db: Database, stores: StoreSet, master: MasterKey, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.stores = stores
+        self.leases = Leases()
+        self.counters = Counters()
+        self.domains = Domains(db, master, self.options.sharing)
+        self._db = db
+        self._keys: HiveKeys = master.hive_keys()
+        self._scheme = Scheme.parse(DEFAULT_SCHEME)
+        self._threads = ThreadPoolExecutor(self.options.threads, thread_name_prefix="chunks")
+        self._coders = ThreadPoolExecutor(self.options.threads, thread_name_prefix="coding")
+        self._shards = ShardWriter(stores, straggler_s=self.options.straggler_s)
+        self.room = PackRoom(self._keys.index_key, self.options.pack_bytes, self._write_pack, self.options.packs_max)
+        self._intake = Intake(db, self.room, self._threads, self.options.compression_level)
+        self._groups = GroupWriter(self._intake)
+        self.reader = Reader(db, stores, self._keys.shard_key, self._threads, self.note_damage)
+        self.on_their_way: set[bytes] = set()
+        """Packs whose shards are being put and whose rows are not committed."""
+        self._damage: dict[tuple[bytes, int], str] = {}
+        self._closed = False
+
+    async def start(self) -> None:
+        """Load what the database knows: the epoch and the scheme."""
+
+        def work(tx: Transaction) -> tuple[int, bytes | None]:
+            return catalog.read_epoch(tx), tx.value(_SCHEME)
+
+        epoch, scheme = await self._db.read(work)
+        self.leases.advance(epoch)
+        if scheme is not None:
+            self._scheme = Scheme.parse(bytes(scheme).decode())
+
+    async def close(self) -> None:
+        """Finish what is on its way and stop the threads; the stores stay open."""
+        self._closed = True
+        await self._groups.close()
+        await self.room.drain()
+        await self.flush_damage()
+        self._threads.shutdown(wait=True)
+        self._coders.shutdown(wait=True)
+
+    @property
+    def scheme(self) -> Scheme:
+        """The scheme of new packs."""
+        return self._scheme
+
+    async def set_scheme(self, scheme: Scheme) -> None:
+        """Use another scheme from now on; packs that exist keep theirs until they are repacked."""
+        await self._db.write(lambda tx: tx.run(_SET_SCHEME, {"name": "scheme", "value": scheme.name.encode()}))
+        self._scheme = scheme
+
+    def writing(self) -> AbstractContextManager[int]:
+        """A lease to hold around ``write`` and the transaction that references its chunks."""
+        return self.leases.hold()
+
+    def create_domain(self, tx: Transaction, owner_id: Id) -> Id:
+        """A dedup domain for a new account."""
+        return self.domains.create(tx, owner_id)
+
+    async def domain(self, domain_id: Id) -> DomainKeys:
+        """The keys of a domain."""
+        return await self.domains.keys(domain_id)
+
+    async def write(
+        self,
+        domain: DomainKeys,
+        stream: AsyncIterator[Buffer],
+        *,
+        scheme: Scheme | None = None,
+        digests: Collection[str] = (),
+        limit_bytes: int | None = None,
+    ) -> Content:
+        """Store a stream. The buffers it yields must not change until the next is asked for.
+
+        Raises QuotaExceeded past ``limit_bytes``, QuorumNotReached, StoreFull, and what the
+        stream raises; then nothing is referenced, and what was put is garbage for collection.
+        """
+        self._check_open()
+        wanted = check_digests(digests)
+        head: list[Buffer] = []
+        size = 0
+        async for piece in stream:
+            head.append(piece)
+            size += len(piece)
+            if limit_bytes is not None and size > limit_bytes:
+                raise QuotaExceeded(f"the upload passed the {limit_bytes} bytes that there is room for")
+            if size > CHUNK_BYTES_MIN:
+                writer = StreamWriter(self._intake, domain, scheme or self._scheme, wanted, limit_bytes)
+                return self._counted(await writer.write(head, stream))
+        body = head[0] if len(head) == 1 else b"".join(head)
+        (content,) = await self._groups.write(domain, [body], scheme or self._scheme, wanted)
+        return self._counted(content)
+
+    async def write_many(
+        self,
+        domain: DomainKeys,
+        bodies: Sequence[Buffer],
+        *,
+        scheme: Scheme | None = None,
+        digests: Collection[str] = (),
+    ) -> list[Content]:
+        """Store bodies that are all there with as few durable writes as they need."""
+        self._check_open()
+        contents = await self._groups.write(domain, bodies, scheme or self._scheme, check_digests(digests))
+        return [self._counted(content) for content in contents]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ShuttingDown("the hive is stopping: send this again when it is back")
+
+    def _counted(self, content: Content) -> Content:
+        self.counters.received_bytes += content.size_bytes
+        return content
+
+    def reference(self, tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None:
+        """Count one more use of these contents' chunks, in the transaction that needs them."""
+        catalog.reference(tx, domain_id, manifests)
+
+    def release(self, tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None:
+        """Count one use less; chunks without a use are collected after the grace period."""
+        catalog.release(tx, domain_id, manifests)
+
+    async def read(
+        self, domain: DomainKeys, manifest: Manifest, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield content in parts of at most 256 KiB, verified. Holds a lease while it runs."""
+        with self.leases.hold():
+            async for part in self.reader.read(domain, manifest, offset, length):
+                self.counters.sent_bytes += len(part)
+                yield part
+
+    async def places(self, domain_id: Id, manifest: Manifest) -> list[ChunkPlaces]:
+        """Where each distinct chunk of a content lies, in the order of the content."""
+        ids = list(dict.fromkeys(ref.id for ref in manifest.chunks))
+        if not ids:
+            return []
+        found = await self._db.read(lambda tx: catalog.locate(tx, domain_id, ids))
+        places = []
+        for chunk_id in ids:
+            location = found[chunk_id]
+            pack, _ = await self.reader.places(location.pack_id)
+            places.append(
+                ChunkPlaces(
+                    chunk_id,
+                    location.plain_bytes,
+                    location.size_bytes,
+                    location.pack_id,
+                    pack.scheme.name,
+                    tuple(
+                        (member.name, member.zone, place.state)
+                        for place in pack.shards
+                        if (member := self.stores.get(place.store_id)) is not None
+                    ),
+                )
+            )
+        return places
+
+    @property
+    def shard_key(self) -> bytes:
+        """The key of the blocks' hashes."""
+        return self._keys.shard_key
+
+    @property
+    def index_key(self) -> bytes:
+        """The key of the packs' indexes."""
+        return self._keys.index_key
+
+    async def code(self, call: Callable[[], T]) -> T:
+        """Run coding work (closing, encoding, rebuilding packs) in its own threads."""
+        return await run_to_end(self._coders, call)
+
+    async def _write_pack(self, pack: OpenPack) -> None:
+        """Close, code, put, record: what makes the chunks of one open pack durable."""
+        scheme = pack.scheme
+
+        await self._close_and_put(pack.builder, scheme, self._record_new)
+
+    async def write_repacked(self, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
+        """Make a pack of chunks that have rows already durable, and point their rows at it."""
+        await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint))
+
+    async def _close_and_put(self, builder: PackBuilder, scheme: Scheme, record: RecordPack) -> None:
+        def encode() -> tuple[Pack, list[Shard]]:
+            closed = builder.close()
+            return closed, encode_shards(self._keys.shard_key, closed, scheme)
+
+        closed, shards = await run_to_end(self._coders, encode)
+        self.on_their_way.add(closed.id)
+        try:
+            outcome = await self._shards.put(closed.id, scheme, shards)
+            await self._db.write(lambda tx: record(tx, closed, scheme, outcome))
+        finally:
+            self.on_their_way.discard(closed.id)
+            size_bytes = closed.size_bytes
+            closed.release()
+        self.counters.stored_bytes += size_bytes
+
+    def _record_new(self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards) -> None:
+        fresh, moved = catalog.sort_entries(tx, pack.entries)
+        used = [*fresh, *moved]
+        live = (sum(entry.size_bytes for entry in used), len(used))
+        self._insert_pack(tx, pack, scheme, outcome, live)
+        catalog.add_chunks(tx, pack.id, fresh, moved, self.leases.epoch)
+
+    def _record_repacked(
+        self, repoint: Repoint, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards
+    ) -> None:
+        self._insert_pack(tx, pack, scheme, outcome, repoint(tx, pack.id))
+
+    def _insert_pack(
+        self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards, live: tuple[int, int]
+    ) -> None:
+        catalog.add_pack(
+            tx,
+            pack.id,
+            scheme,
+            pack.size_bytes,
+            live,
+            outcome.shards,
+            spread=outcome.spread,
+            repair_delay_us=round(self.options.repair_delay_s * 1e6),
+            epoch=self.leases.epoch,
+        )
+
+    def note_damage(self, pack_id: bytes, number: int, state: str) -> None:
+        """Remember a damaged shard; the repair worker records it (bounded, what is over is found again)."""
+        if len(self._damage) < DAMAGE_QUEUE_MAX:
+            self._damage[pack_id, number] = state
+
+    async def flush_damage(self) -> int:
+        """Record what reads have found damaged; returns how many shards were marked."""
+        damage, self._damage = self._damage, {}
+        if not damage:
+            return 0
+        try:
+            marked = await self._db.write(lambda tx: catalog.note_damage(tx, damage))
+        except SkepError:
+            self._damage = {**damage, **self._damage}
+            raise
+        for pack_id, _ in damage:
+            self.reader.forget(pack_id)
+        return marked
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """Depths for metrics."""
+        return {"packs": self.room.in_flight, "groups": self._groups.queued, "damage": len(self._damage)}

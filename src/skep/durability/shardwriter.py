@@ -1,0 +1,157 @@
+"""Quorum writes: put the shards of one pack on stores in distinct zones.
+
+Each shard goes to the store that placement chose; where a store fails, the shard goes to the
+next best one that has not failed. The write stands once the scheme's quorum of shards is
+durable: stragglers get a moment more, then the pack is recorded without them, as degraded, and
+repair makes them good. Below the quorum the write fails and what was put is garbage, which the
+sweep of unknown shards collects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skep.base.errors import QuorumNotReached, SkepError, StoreFull
+from skep.base.ids import Id
+from skep.chunks.scheme import Scheme
+from skep.chunks.shard import Shard
+from skep.durability.catalog import WrittenShard
+from skep.durability.placement import Candidate, Placement, place
+from skep.durability.records import shard_key
+from skep.durability.storeset import StoreSet
+
+PUT_TIMEOUT_S = 120.0
+STRAGGLER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PutShards:
+    """What became of the shards of a pack."""
+
+    shards: tuple[WrittenShard, ...]
+    spread: bool
+    """Whether the durable shards lie in distinct zones."""
+
+
+class ShardWriter:
+    """Writes packs' shards to the stores of a hive."""
+
+    def __init__(self, stores: StoreSet, *, straggler_s: float = STRAGGLER_S, put_timeout_s: float = PUT_TIMEOUT_S):
+        self._stores = stores
+        self._straggler_s = straggler_s
+        self._put_timeout_s = put_timeout_s
+        self._late: set[asyncio.Task[WrittenShard]] = set()
+
+    async def put(self, pack_id: bytes, scheme: Scheme, shards: Sequence[Shard]) -> PutShards:
+        """Make the shards durable at quorum or better.
+
+        Raises QuorumNotReached (too few stores took theirs) or StoreFull (none has room).
+        """
+        size_bytes = max(shard.size_bytes for shard in shards)
+        candidates = await self._stores.candidates()
+        placement = place(pack_id, len(shards), size_bytes, candidates)
+        self._check_reachable(scheme, candidates, placement)
+        if len(shards) == 1:
+            written = [await self._put_one(pack_id, shards[0], placement.stores[0], candidates, placement.stores)]
+        else:
+            written = await self._put_all(pack_id, scheme, shards, placement, candidates)
+        stored = [shard for shard in written if shard.stored]
+        if len(stored) < scheme.write_quorum:
+            raise QuorumNotReached(
+                f"only {len(stored)} of {len(shards)} shards could be stored and {scheme.name} needs "
+                f"{scheme.write_quorum}: see `skep store ls` for the stores that fail",
+                stored=len(stored),
+                needed=scheme.write_quorum,
+            )
+        zones = [member.zone for shard in stored if (member := self._stores.get(shard.store_id)) is not None]
+        return PutShards(tuple(written), len(set(zones)) == len(zones))
+
+    def _check_reachable(self, scheme: Scheme, candidates: Sequence[Candidate], placement: Placement) -> None:
+        if not candidates:
+            raise QuorumNotReached("no store takes writes now: see `skep store ls`", stored=0, needed=scheme.total)
+        if len(placement.stores) < scheme.total:
+            raise StoreFull("the stores have no room for another pack: add one with `skep store add`, or free some")
+        zones = len({each.zone for each in candidates})
+        if zones < scheme.data_shards and zones < len({member.zone for member in self._stores}):
+            raise QuorumNotReached(
+                f"{zones} zones take writes now and {scheme.name} needs {scheme.data_shards}: see `skep store ls`",
+                stored=0,
+                needed=scheme.data_shards,
+            )
+
+    async def _put_all(
+        self,
+        pack_id: bytes,
+        scheme: Scheme,
+        shards: Sequence[Shard],
+        placement: Placement,
+        candidates: Sequence[Candidate],
+    ) -> list[WrittenShard]:
+        tasks = [
+            asyncio.create_task(self._put_one(pack_id, shard, store_id, candidates, placement.stores))
+            for shard, store_id in zip(shards, placement.stores, strict=True)
+        ]
+        try:
+            return await self._gather(scheme, shards, placement, tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+
+    async def _gather(
+        self,
+        scheme: Scheme,
+        shards: Sequence[Shard],
+        placement: Placement,
+        tasks: Sequence[asyncio.Task[WrittenShard]],
+    ) -> list[WrittenShard]:
+        """Wait for all; once the quorum stands, for the straggler time only."""
+        waiting = set(tasks)
+        timeout_s: float | None = None
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            stored = sum(task.done() and task.result().stored for task in tasks)
+            if timeout_s is not None and not done:
+                break
+            if stored >= scheme.write_quorum:
+                timeout_s = self._straggler_s
+        for task in waiting:  # it holds the shard's buffers until it ends; repair settles where the shard is
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        return [
+            task.result() if task.done() else WrittenShard(shard.number, store_id, shard.size_bytes, False)
+            for task, shard, store_id in zip(tasks, shards, placement.stores, strict=True)
+        ]
+
+    async def _put_one(
+        self, pack_id: bytes, shard: Shard, first: Id, candidates: Sequence[Candidate], placed: Sequence[Id]
+    ) -> WrittenShard:
+        """Put one shard, on another store if its own fails, a spare one first. Never raises SkepError."""
+        taken = [each.zone for each in candidates if each.store_id in placed]
+        tried: list[Id] = []
+        store_id = first
+        while True:
+            tried.append(store_id)
+            if await self._try_put(pack_id, shard, store_id):
+                return WrittenShard(shard.number, store_id, shard.size_bytes, True)
+            rest = [each for each in candidates if each.store_id not in tried]
+            other = place(pack_id, 1, shard.size_bytes, rest, kept_zones=taken, kept_stores=placed)
+            if not other.stores:
+                return WrittenShard(shard.number, first, shard.size_bytes, False)
+            store_id = other.stores[0]
+
+    async def _try_put(self, pack_id: bytes, shard: Shard, store_id: Id) -> bool:
+        member = self._stores.get(store_id)
+        store = member.store if member is not None else None
+        if member is None or store is None:
+            return False
+        key = shard_key(pack_id, shard.number)
+        try:
+            async with asyncio.timeout(self._put_timeout_s):
+                await self._stores.call(member, lambda: store.put(key, shard.parts), timed=False)
+        except (SkepError, TimeoutError):
+            return False
+        self._stores.wrote(member, shard.size_bytes)
+        return True

@@ -1,0 +1,296 @@
+"""Writers: a stream of bytes, or a group of small bodies, to durable chunks and a manifest.
+
+A long stream goes through two windows in turn: while one fills from the socket, the other is cut,
+identified and sealed in a thread. What is left of a window after its last cut is carried to the
+head room of the next, so that the cuts do not depend on how the bytes arrived. A stream that ends
+within one minimum chunk, and every body of a batch that does, is one chunk and takes the short
+way through ``GroupWriter``: all small bodies that wait share each step and one durable write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+
+from skep.base.errors import BadInput, QuotaExceeded, ShuttingDown, SkepError
+from skep.chunks.gear import CHUNK_BYTES_MAX
+from skep.chunks.manifest import ChunkRef, Manifest
+from skep.chunks.scheme import Scheme
+from skep.chunks.split import cuts, split_whole
+from skep.crypto.keys import DomainKeys
+from skep.durability.intake import Intake, PlainChunk, Stored, identify
+from skep.durability.records import Content
+from skep.stores.protocol import Buffer
+
+WINDOW_BYTES = 4 << 20
+GROUP_BODIES_MAX = 2048
+GROUP_BYTES_MAX = 8 << 20
+GROUPS_IN_FLIGHT = 2
+DIGESTS = ("md5", "sha1", "sha256")
+
+
+def check_digests(names: Collection[str]) -> tuple[str, ...]:
+    """The names in order. Raises BadInput for one that is not offered."""
+    for name in names:
+        if name not in DIGESTS:
+            raise BadInput(f"digest {name!r} is not offered: take {', '.join(DIGESTS)}")
+    return tuple(sorted(names))
+
+
+def digests_of(body: Buffer, names: Collection[str]) -> dict[str, bytes]:
+    """Digests of one run of bytes."""
+    return {name: hashlib.new(name, body, usedforsecurity=False).digest() for name in names}
+
+
+class Window:
+    """A buffer that fills from the front and is cut into chunks."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(CHUNK_BYTES_MAX + WINDOW_BYTES)
+        self._view = memoryview(self._buffer)
+        self.start = CHUNK_BYTES_MAX
+        self.end = CHUNK_BYTES_MAX
+
+    def take(self, piece: memoryview) -> int:
+        """Copy in what fits; returns how many bytes that was."""
+        count = min(len(piece), len(self._buffer) - self.end)
+        self._view[self.end : self.end + count] = piece[:count]
+        self.end += count
+        return count
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more fits."""
+        return self.end == len(self._buffer)
+
+    @property
+    def fresh(self) -> memoryview:
+        """The bytes that were taken since the last reset, without what was carried over."""
+        return self._view[CHUNK_BYTES_MAX : self.end]
+
+    def carry(self, tail: memoryview) -> None:
+        """Put the uncut end of the previous window in front. ``tail`` is shorter than a chunk may be."""
+        self.start = CHUNK_BYTES_MAX - len(tail)
+        self._view[self.start : CHUNK_BYTES_MAX] = tail
+
+    def cut(self, keys: DomainKeys, final: bool) -> tuple[list[memoryview], memoryview]:
+        """Chunks, and the tail that has no cut yet (empty when ``final``)."""
+        body = self._view[self.start : self.end]
+        views = []
+        start = 0
+        for end in cuts(body, keys.cut_seed, final):
+            views.append(body[start:end])
+            start = end
+        return views, body[start:]
+
+    def reset(self) -> None:
+        """Forget the content; the memory stays."""
+        self.start = self.end = CHUNK_BYTES_MAX
+
+
+class StreamWriter:
+    """Writes one long stream. Used once."""
+
+    def __init__(
+        self, intake: Intake, keys: DomainKeys, scheme: Scheme, digests: Sequence[str], limit_bytes: int | None
+    ) -> None:
+        self._intake = intake
+        self._keys = keys
+        self._scheme = scheme
+        self._limit_bytes = limit_bytes
+        self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
+        self._stored = Stored()
+        self._refs: list[ChunkRef] = []
+        self._size_bytes = 0
+
+    async def write(self, head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> Content:
+        """Store ``head`` and the rest of the stream; returns when all of it is durable."""
+        filling, processing = Window(), Window()
+        task: asyncio.Task[None] | None = None
+        try:
+            async for piece in _chain(head, stream):
+                self._count(len(piece))
+                view = memoryview(piece)
+                while len(view):
+                    view = view[filling.take(view) :]
+                    if filling.full:
+                        if task is not None:
+                            await task
+                        task = asyncio.create_task(self._process(filling, processing, final=False))
+                        filling, processing = processing, filling
+            if task is not None:
+                await task
+                task = None
+            await self._process(filling, processing, final=True)
+        finally:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        await self._intake.settle(self._stored)
+        manifest = Manifest(self._size_bytes, tuple(self._refs))
+        digests = {name: hasher.digest() for name, hasher in self._hashers.items()}
+        return Content(manifest, self._size_bytes, digests, self._stored.new_bytes)
+
+    def _count(self, length: int) -> None:
+        self._size_bytes += length
+        if self._limit_bytes is not None and self._size_bytes > self._limit_bytes:
+            raise QuotaExceeded(
+                f"the upload passed the {self._limit_bytes} bytes that there is room for",
+                limit_bytes=self._limit_bytes,
+            )
+
+    async def _process(self, window: Window, following: Window, *, final: bool) -> None:
+        """Cut, identify, seal; hand the tail to the window that follows and free this one."""
+        chunks, tail = await self._intake.run(self._identify, window, final)
+        following.carry(tail)
+        await self._intake.store(self._keys, chunks, self._scheme, self._stored)
+        self._refs += [chunk.ref for chunk in chunks]
+        window.reset()
+
+    def _identify(self, window: Window, final: bool) -> tuple[list[PlainChunk], memoryview]:
+        for hasher in self._hashers.values():
+            hasher.update(window.fresh)
+        views, tail = window.cut(self._keys, final)
+        return identify(self._keys, views), tail
+
+
+async def _chain(head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+    for piece in head:
+        yield piece
+    async for piece in stream:
+        yield piece
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """Small bodies of one caller, waiting for their group."""
+
+    keys: DomainKeys
+    scheme: Scheme
+    digests: tuple[str, ...]
+    bodies: Sequence[Buffer]
+    size_bytes: int
+    done: asyncio.Future[list[Content]]
+
+
+class GroupWriter:
+    """Group commit: bodies that arrive while a durable write runs share the next one."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._queue: deque[_Waiting] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def queued(self) -> int:
+        """Callers that wait for a group."""
+        return len(self._queue)
+
+    async def write(
+        self, keys: DomainKeys, bodies: Sequence[Buffer], scheme: Scheme, digests: Collection[str] = ()
+    ) -> list[Content]:
+        """Make whole bodies durable; returns one Content for each, in order."""
+        if self._closed:
+            raise ShuttingDown("the hive is stopping: send this again when it is back")
+        done: asyncio.Future[list[Content]] = asyncio.get_running_loop().create_future()
+        size_bytes = sum(len(body) for body in bodies)
+        self._queue.append(_Waiting(keys, scheme, tuple(digests), bodies, size_bytes, done))
+        self._start()
+        return await done
+
+    def _start(self) -> None:
+        if self._queue and len(self._running) < GROUPS_IN_FLIGHT:
+            task = asyncio.get_running_loop().create_task(self._run_group(), name="group-commit")
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start()
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        count = size = 0
+        while self._queue and (not group or (count < GROUP_BODIES_MAX and size < GROUP_BYTES_MAX)):
+            waiting = self._queue.popleft()
+            if waiting.done.cancelled():
+                continue
+            group.append(waiting)
+            count += len(waiting.bodies)
+            size += waiting.size_bytes
+        return group
+
+    async def _run_group(self) -> None:
+        await asyncio.sleep(0)  # whoever is ready in this turn of the loop comes along
+        group = self._take()
+        try:
+            await self._write_group(group)
+        except BaseException as error:
+            for waiting in group:
+                if not waiting.done.done():
+                    waiting.done.set_exception(_own_copy(error))
+            if not isinstance(error, Exception):
+                raise
+
+    async def _write_group(self, group: Sequence[_Waiting]) -> None:
+        stored = Stored()
+        identified = await self._intake.run(_identify_group, group)
+        await self._store_together(group, identified, stored)
+        await self._intake.settle(stored)
+        for waiting, chunks in zip(group, identified, strict=True):
+            if not waiting.done.done():
+                digests = await self._digests(waiting)
+                waiting.done.set_result([_content(each, digest) for each, digest in zip(chunks, digests, strict=True)])
+
+    async def _store_together(
+        self, group: Sequence[_Waiting], identified: Sequence[Sequence[Sequence[PlainChunk]]], stored: Stored
+    ) -> None:
+        """One store call for each domain and scheme in the group."""
+        sets: dict[tuple[bytes, Scheme], tuple[DomainKeys, list[PlainChunk]]] = {}
+        for waiting, chunks in zip(group, identified, strict=True):
+            entry = sets.setdefault((waiting.keys.domain_id, waiting.scheme), (waiting.keys, []))
+            entry[1].extend(_flat(chunks))
+        for (_, scheme), (keys, chunks_of_set) in sets.items():
+            await self._intake.store(keys, chunks_of_set, scheme, stored)
+
+    async def _digests(self, waiting: _Waiting) -> list[dict[str, bytes]]:
+        if not waiting.digests:
+            return [{} for _ in waiting.bodies]
+        return await self._intake.run(lambda: [digests_of(body, waiting.digests) for body in waiting.bodies])
+
+    async def close(self) -> None:
+        """Take no more and wait for what is under way."""
+        self._closed = True
+        while self._running:
+            await asyncio.wait(self._running)
+
+
+def _own_copy(error: BaseException) -> BaseException:
+    """Each waiter raises an exception object of its own, or tracebacks pile up in a shared one."""
+    if isinstance(error, SkepError):
+        copy = type(error)(error.message, **error.details)
+        copy.__cause__ = error
+        return copy
+    return error
+
+
+def _flat(chunks: Sequence[Sequence[PlainChunk]]) -> list[PlainChunk]:
+    return [chunk for body in chunks for chunk in body]
+
+
+def _identify_group(group: Sequence[_Waiting]) -> list[list[list[PlainChunk]]]:
+    """For each caller, for each of its bodies: its chunks."""
+    return [
+        [identify(waiting.keys, split_whole(body, waiting.keys.cut_seed)) for body in waiting.bodies]
+        for waiting in group
+    ]
+
+
+def _content(chunks: Sequence[PlainChunk], digests: dict[str, bytes]) -> Content:
+    refs = tuple(chunk.ref for chunk in chunks)
+    size_bytes = sum(ref.plain_bytes for ref in refs)
+    return Content(Manifest(size_bytes, refs), size_bytes, digests)
