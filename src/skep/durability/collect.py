@@ -1,0 +1,311 @@
+"""Garbage collection: unused chunks, packs without chunks, shards that no row knows.
+
+One unit of the ``gc`` worker does one bounded step of each of these, in this order:
+
+1. condemn chunks without uses since the grace period, and raise the epoch (see leases.py);
+2. remove condemned chunks' rows once every lease is younger; packs that nothing points at any
+   more are thereby retired;
+3. remove retired packs' shards, then their rows, once the grace period is over and every lease is
+   younger.
+
+The ``sweep`` worker compares what the stores hold with the rows and removes shards that no row
+knows for the grace period: what a crash between a put and its commit has left.
+
+What always holds: a chunk row goes only while its uses are 0, in the transaction that checks it; a
+shard goes only after its pack's row is retired, or when the pack has no row and is not on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from skep.base.clock import Clock
+from skep.base.errors import SkepError
+from skep.base.ids import Id
+from skep.base.workers import Outcome, Progress
+from skep.db import Database, Transaction, prepared
+from skep.db import schema as s
+from skep.durability.catalog import leave_pack, raise_epoch
+from skep.durability.records import parse_shard_key, shard_key
+from skep.durability.service import ChunkService
+from skep.durability.storeset import Member
+from skep.stores.protocol import ObjectInfo
+
+STEP_CHUNKS = 1000
+STEP_PACKS = 64
+SWEEP_KEYS = 1000
+
+_c, _p, _h = s.chunks.c, s.packs.c, s.shards.c
+
+_UNUSED = prepared(
+    sa.select(_c.domain_id, _c.id)
+    .where(_c.unused_us <= sa.bindparam("before"), _c.condemned_epoch.is_(None), _c.refs == 0)
+    .limit(STEP_CHUNKS)
+)
+_CONDEMN = prepared(
+    sa.update(s.chunks)
+    .where(
+        _c.domain_id == sa.bindparam("domain"),
+        _c.id == sa.bindparam("chunk"),
+        _c.refs == 0,
+        _c.condemned_epoch.is_(None),
+    )
+    .values(condemned_epoch=sa.bindparam("epoch"))
+)
+_CONDEMNED = prepared(
+    sa.select(_c.domain_id, _c.id, _c.pack_id, _c.size_bytes)
+    .where(_c.unused_us.is_not(None), _c.condemned_epoch < sa.bindparam("oldest"), _c.refs == 0)
+    .limit(STEP_CHUNKS)
+)
+_REMOVE_CHUNK = prepared(
+    sa.delete(s.chunks).where(
+        _c.domain_id == sa.bindparam("domain"),
+        _c.id == sa.bindparam("chunk"),
+        _c.refs == 0,
+        _c.condemned_epoch < sa.bindparam("oldest"),
+    )
+)
+_RETIRED = prepared(
+    sa.select(_p.id)
+    .where(_p.retired_us <= sa.bindparam("before"), _p.retired_epoch < sa.bindparam("oldest"), _p.chunk_count == 0)
+    .limit(STEP_PACKS)
+)
+_RETIRED_NOW = prepared(
+    sa.select(_p.id).where(_p.retired_us.is_not(None), _p.retired_epoch >= sa.bindparam("epoch")).limit(1)
+)
+_SHARDS_OF = prepared(
+    sa.select(_h.number, _h.store_id, _h.size_bytes, _h.state).where(_h.pack_id == sa.bindparam("pack"))
+)
+_REMOVE_PACK = prepared(sa.delete(s.packs).where(_p.id == sa.bindparam("pack"), _p.chunk_count == 0))
+_REMOVE_SHARDS = prepared(sa.delete(s.shards).where(_h.pack_id == sa.bindparam("pack")))
+_REMOVE_REPAIR = prepared(sa.delete(s.repairs).where(s.repairs.c.pack_id == sa.bindparam("pack")))
+_FREE_STORE = prepared(
+    sa.update(s.stores)
+    .where(s.stores.c.id == sa.bindparam("store"))
+    .values(used_bytes=s.stores.c.used_bytes - sa.bindparam("bytes"))
+)
+_PACK_SHARD_STORE = prepared(
+    sa.select(_h.store_id, _h.state).where(_h.pack_id == sa.bindparam("pack"), _h.number == sa.bindparam("shard"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one step removed."""
+
+    condemned_chunks: int = 0
+    removed_chunks: int = 0
+    removed_packs: int = 0
+    freed_bytes: int = 0
+
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(
+            self.condemned_chunks + other.condemned_chunks,
+            self.removed_chunks + other.removed_chunks,
+            self.removed_packs + other.removed_packs,
+            self.freed_bytes + other.freed_bytes,
+        )
+
+    @property
+    def units(self) -> int:
+        """Things done."""
+        return self.condemned_chunks + self.removed_chunks + self.removed_packs
+
+
+class Collector:
+    """The ``gc`` worker."""
+
+    name = "gc"
+    description = "Removes chunks that nothing uses, and packs without chunks, after the grace period."
+
+    def __init__(self, db: Database, chunks: ChunkService, clock: Clock, grace_s: float) -> None:
+        self._db = db
+        self._chunks = chunks
+        self._clock = clock
+        self._grace_us = round(grace_s * 1e6)
+
+    async def run_once(self, progress: Progress) -> Outcome:
+        """One bounded step."""
+        done = await self.step()
+        return Outcome(more_work=done.units > 0, done_units=done.units)
+
+    async def run(
+        self, report: Callable[[Collected], None] = lambda _: None, *, grace_s: float | None = None
+    ) -> Collected:
+        """Steps until there is nothing left to do now: ``skep gc``."""
+        total = Collected()
+        while (done := await self.step(grace_s)).units:
+            total += done
+            report(total)
+        return total
+
+    async def step(self, grace_s: float | None = None) -> Collected:
+        """Condemn, remove chunks, remove packs: a bounded number of each."""
+        grace_us = self._grace_us if grace_s is None else round(grace_s * 1e6)
+        condemned = await self._condemn(grace_us)
+        removed = await self._remove_chunks()
+        packs, freed = await self._remove_packs(grace_us)
+        return Collected(condemned, removed, packs, freed)
+
+    async def _condemn(self, grace_us: int) -> int:
+        epoch = self._chunks.leases.epoch
+
+        def work(tx: Transaction) -> tuple[int, int | None]:
+            count = 0
+            for domain_id, chunk_id in tx.rows(_UNUSED, {"before": tx.now_us - grace_us}):
+                count += tx.run(_CONDEMN, {"domain": domain_id, "chunk": chunk_id, "epoch": epoch})
+            waiting = tx.one(_RETIRED_NOW, {"epoch": epoch})
+            return count, raise_epoch(tx) if count or waiting else None
+
+        count, raised = await self._db.write(work)
+        if raised is not None:
+            self._chunks.leases.advance(raised)
+        return count
+
+    async def _remove_chunks(self) -> int:
+        oldest, epoch = self._chunks.leases.oldest(), self._chunks.leases.epoch
+
+        def work(tx: Transaction) -> int:
+            count = 0
+            left: dict[bytes, tuple[int, int]] = {}
+            for domain_id, chunk_id, pack_id, size in tx.rows(_CONDEMNED, {"oldest": oldest}):
+                if tx.run(_REMOVE_CHUNK, {"domain": domain_id, "chunk": chunk_id, "oldest": oldest}):
+                    before = left.get(pack_id, (0, 0))
+                    left[pack_id] = (before[0] + size, before[1] + 1)
+                    count += 1
+            for pack_id, (size, chunks) in left.items():
+                leave_pack(tx, pack_id, size, chunks, tx.now_us, epoch)
+            return count
+
+        return await self._db.write(work)
+
+    async def _remove_packs(self, grace_us: int) -> tuple[int, int]:
+        oldest = self._chunks.leases.oldest()
+
+        def due(tx: Transaction) -> list[tuple[bytes, list[tuple[int, Id, int, str]]]]:
+            rows = tx.rows(_RETIRED, {"before": tx.now_us - grace_us, "oldest": oldest})
+            return [(row[0], tx.rows(_SHARDS_OF, {"pack": row[0]})) for row in rows]
+
+        count = freed = 0
+        for pack_id, shards in await self._db.read(due):
+            if await self._delete_shards(pack_id, shards):
+                await self._db.write(lambda tx, p=pack_id, h=shards: _forget_pack(tx, p, h))  # type: ignore[misc]
+                self._chunks.reader.forget(pack_id)
+                count += 1
+                freed += sum(size for _, _, size, state in shards if state != "missing")
+        return count, freed
+
+    async def _delete_shards(self, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> bool:
+        """Delete a retired pack from its stores; False when one could not be asked (it is tried again)."""
+        complete = True
+        for number, store_id, _, _ in shards:
+            member = self._chunks.stores.get(store_id)
+            if member is None or member.state == "lost":
+                continue
+            complete = await delete_shard(self._chunks, member, shard_key(pack_id, number)) and complete
+        return complete
+
+
+async def delete_shard(chunks: ChunkService, member: Member, key: str) -> bool:
+    """Delete one object of a store; whether it is surely gone."""
+    store = member.store
+    if store is None or member.resting:
+        return False
+    try:
+        await chunks.stores.call(member, lambda: store.delete(key), timed=False)
+    except SkepError:
+        return False
+    return True
+
+
+def _forget_pack(tx: Transaction, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> None:
+    if not tx.run(_REMOVE_PACK, {"pack": pack_id}):
+        return
+    tx.run(_REMOVE_SHARDS, {"pack": pack_id})
+    tx.run(_REMOVE_REPAIR, {"pack": pack_id})
+    tx.many(
+        _FREE_STORE, [{"store": store_id, "bytes": size} for _, store_id, size, state in shards if state != "missing"]
+    )
+
+
+class Sweeper:
+    """The ``sweep`` worker: one unit looks through one page of one store."""
+
+    name = "sweep"
+    description = "Removes shards from the stores that no row knows, as a crash may leave them."
+
+    def __init__(self, db: Database, chunks: ChunkService, clock: Clock, grace_s: float) -> None:
+        self._db = db
+        self._chunks = chunks
+        self._clock = clock
+        self._grace_us = round(grace_s * 1e6)
+        self._seen: dict[tuple[Id, str], int] = {}
+        self._at: dict[Id, str] = {}
+        self.removed = 0
+
+    async def run_once(self, progress: Progress) -> Outcome:
+        """One page of one store; more work until every store has been looked through."""
+        for member in self._chunks.stores:
+            if member.store is None or member.down or self._at.get(member.id) == "":
+                continue
+            found = await self._page(member, self._grace_us)
+            return Outcome(more_work=True, done_units=found)
+        self._at.clear()
+        return Outcome(more_work=False)
+
+    async def run(self, *, grace_s: float = 0.0) -> int:
+        """Look through all stores now; returns how many unknown shards were removed."""
+        self._at.clear()
+        removed = 0
+        for member in self._chunks.stores:
+            while member.store is not None and not member.down and self._at.get(member.id) != "":
+                removed += await self._page(member, round(grace_s * 1e6))
+        self._at.clear()
+        return removed
+
+    async def _page(self, member: Member, grace_us: int) -> int:
+        page = await self._list(member, self._at.get(member.id, "shards/"))
+        removed = 0
+        for key in await self._unknown(member, page):
+            first_seen = self._seen.setdefault((member.id, key), self._clock.now_us())
+            if self._clock.now_us() - first_seen >= grace_us and await delete_shard(self._chunks, member, key):
+                del self._seen[member.id, key]
+                removed += 1
+        self._at[member.id] = page[-1].key if len(page) == SWEEP_KEYS else ""
+        self.removed += removed
+        return removed
+
+    async def _list(self, member: Member, after: str) -> list[ObjectInfo]:
+        store = member.store
+        page: list[ObjectInfo] = []
+        if store is None:
+            return page
+        async with asyncio.timeout(300):
+            async for info in store.list("shards/", after if after != "shards/" else ""):
+                page.append(info)
+                if len(page) == SWEEP_KEYS:
+                    break
+        return page
+
+    async def _unknown(self, member: Member, page: Sequence[ObjectInfo]) -> list[str]:
+        """Keys whose pack is not on its way and has no row that places them here.
+
+        In this order: a pack leaves the set of those on their way only after its rows are
+        committed, so one that is neither in the set nor, later, in the rows is garbage.
+        """
+        named = [(info.key, parsed) for info in page if (parsed := parse_shard_key(info.key)) is not None]
+        settled = [(key, parsed) for key, parsed in named if parsed[0] not in self._chunks.on_their_way]
+
+        def work(tx: Transaction) -> list[str]:
+            unknown = []
+            for key, (pack_id, number) in settled:
+                row = tx.one(_PACK_SHARD_STORE, {"pack": pack_id, "shard": number})
+                if row is None or row[0] != member.id:
+                    unknown.append(key)
+            return unknown
+
+        return await self._db.read(work) if settled else []

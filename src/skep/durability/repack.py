@@ -1,0 +1,201 @@
+"""Repack: live chunks of packs that are mostly garbage, or small, move together into fresh packs.
+
+Group commit writes small packs so that small files are durable at once; repack later makes few
+large ones of them, which is what remote stores and listings want. Sealed chunks are moved as they
+are, without opening them. The pointers of the moved chunks change in the one transaction that also
+records the new pack; the old packs are retired by it and leave the stores after the grace period,
+so that a reader who has just looked up the old place still finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from skep.base.clock import Clock
+from skep.base.ids import Id
+from skep.base.workers import Outcome, Progress
+from skep.chunks.pack import PackBuilder, PackEntry
+from skep.chunks.scheme import Scheme
+from skep.db import Database, Transaction, prepared
+from skep.db import schema as s
+from skep.durability import catalog
+from skep.durability.records import Location
+from skep.durability.service import ChunkService
+
+SOURCES_MAX = 512
+SMALL_RATIO = 0.25
+
+_p, _c = s.packs.c, s.chunks.c
+
+_CANDIDATES = prepared(
+    sa.select(_p.id, _p.scheme, _p.size_bytes, _p.live_bytes)
+    .where(
+        _p.retired_us.is_(None),
+        _p.live_bytes <= sa.bindparam("live_max"),
+        _p.created_us <= sa.bindparam("before"),
+        _p.chunk_count > 0,
+    )
+    .order_by(_p.live_bytes)
+    .limit(SOURCES_MAX)
+)
+_CHUNKS_OF = prepared(
+    sa.select(_c.domain_id, _c.id, _c.offset, _c.size_bytes, _c.plain_bytes)
+    .where(_c.pack_id == sa.bindparam("pack"))
+    .order_by(_c.offset)
+)
+_REPOINT = prepared(
+    sa.update(s.chunks)
+    .where(
+        _c.domain_id == sa.bindparam("domain"), _c.id == sa.bindparam("chunk"), _c.pack_id == sa.bindparam("old_pack")
+    )
+    .values(pack_id=sa.bindparam("new_pack"), offset=sa.bindparam("at"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A pack worth repacking."""
+
+    pack_id: bytes
+    scheme: Scheme
+    size_bytes: int
+    live_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repacked:
+    """What one step did."""
+
+    packs: int = 0
+    chunks: int = 0
+    moved_bytes: int = 0
+
+
+def choose(sources: Sequence[Source], pack_bytes: int, dead_ratio: float) -> list[Source]:
+    """A set of packs of one scheme whose live bytes fit one new pack; empty if it is not worth it.
+
+    A pack is worth it when more than ``dead_ratio`` of it is garbage, or when it is small and
+    there is another small one to join.
+    """
+    by_scheme: dict[Scheme, list[Source]] = {}
+    for source in sources:
+        dead = 1 - source.live_bytes / max(1, source.size_bytes)
+        if dead > dead_ratio or source.size_bytes <= SMALL_RATIO * pack_bytes:
+            by_scheme.setdefault(source.scheme, []).append(source)
+    for worth in by_scheme.values():
+        chosen: list[Source] = []
+        total = 0
+        for source in worth:
+            if total + source.live_bytes <= pack_bytes * 0.98:
+                chosen.append(source)
+                total += source.live_bytes
+        wasteful = any(1 - each.live_bytes / max(1, each.size_bytes) > dead_ratio for each in chosen)
+        if wasteful or len(chosen) > 1:
+            return chosen
+    return []
+
+
+class Repacker:
+    """The ``repack`` worker."""
+
+    name = "repack"
+    description = "Joins small packs and rewrites packs that are mostly garbage."
+
+    def __init__(
+        self, db: Database, chunks: ChunkService, clock: Clock, *, dead_ratio: float, age_s: float = 600.0
+    ) -> None:
+        self._db = db
+        self._chunks = chunks
+        self._clock = clock
+        self._dead_ratio = dead_ratio
+        self._age_us = round(age_s * 1e6)
+        self.moved_bytes = 0
+
+    async def run_once(self, progress: Progress) -> Outcome:
+        """Make one new pack of old ones, if that is worth it."""
+        done = await self.step(self._age_us)
+        return Outcome(more_work=done.packs > 0, done_units=done.packs)
+
+    async def run(self, report: Callable[[Repacked], None] = lambda _: None) -> Repacked:
+        """Steps until nothing is worth it any more: part of ``skep gc --repack``."""
+        total = Repacked()
+        while (done := await self.step(0)).packs:
+            total = Repacked(total.packs + done.packs, total.chunks + done.chunks, total.moved_bytes + done.moved_bytes)
+            report(total)
+        return total
+
+    async def step(self, age_us: int) -> Repacked:
+        """One new pack."""
+        pack_bytes = self._chunks.options.pack_bytes
+        before = self._clock.now_us() - age_us
+        live_max = round(pack_bytes * (1 - self._dead_ratio))
+        rows = await self._db.read(lambda tx: tx.rows(_CANDIDATES, {"live_max": live_max, "before": before}))
+        sources = [Source(row[0], Scheme.parse(row[1]), row[2], row[3]) for row in rows]
+        chosen = choose(sources, pack_bytes, self._dead_ratio)
+        if not chosen:
+            return Repacked()
+        with self._chunks.leases.hold():
+            return await self._join(chosen)
+
+    async def _join(self, sources: Sequence[Source]) -> Repacked:
+        builder = PackBuilder(self._chunks.index_key, self._chunks.options.pack_bytes)
+        try:
+            moves: list[tuple[bytes, PackEntry]] = []
+            emptied = []
+            for source in sources:
+                rows = await self._db.read(lambda tx, p=source.pack_id: tx.rows(_CHUNKS_OF, {"pack": p}))  # type: ignore[misc]
+                if not await self._adopt(builder, source, rows, moves):
+                    break
+                emptied.append(source)
+            if not moves:
+                return Repacked()
+            await self._chunks.write_repacked(
+                builder,
+                sources[0].scheme,
+                lambda tx, new_pack: _repoint(tx, moves, new_pack, self._chunks.leases.epoch),
+            )
+        finally:
+            builder.abandon()
+        moved = sum(entry.size_bytes for _, entry in moves)
+        self.moved_bytes += moved
+        return Repacked(len(emptied), len(moves), moved)
+
+    async def _adopt(
+        self,
+        builder: PackBuilder,
+        source: Source,
+        rows: Sequence[tuple[Id, bytes, int, int, int]],
+        moves: list[tuple[bytes, PackEntry]],
+    ) -> bool:
+        """Copy a pack's live sealed chunks; False when they do not all fit."""
+        if not builder.fits(sum(size + 100 for _, _, _, size, _ in rows)):
+            return False
+        for domain_id, chunk_id, offset, size, plain in rows:
+            sealed = await self._chunks.reader.sealed(Location(source.pack_id, offset, size, plain))
+            entry = PackEntry(domain_id, chunk_id, offset, size, plain)
+            moves.append((source.pack_id, builder.adopt(entry, sealed)))
+        return True
+
+
+def _repoint(tx: Transaction, moves: Sequence[tuple[bytes, PackEntry]], new_pack: bytes, epoch: int) -> tuple[int, int]:
+    """Point chunk rows at the new pack; returns the sealed bytes and number of those that still were there."""
+    live = count = 0
+    left: dict[bytes, tuple[int, int]] = {}
+    for old_pack, entry in moves:
+        params = {
+            "domain": entry.domain_id,
+            "chunk": entry.chunk_id,
+            "old_pack": old_pack,
+            "new_pack": new_pack,
+            "at": entry.offset,
+        }
+        if tx.run(_REPOINT, params):
+            live, count = live + entry.size_bytes, count + 1
+            before = left.get(old_pack, (0, 0))
+            left[old_pack] = (before[0] + entry.size_bytes, before[1] + 1)
+    for old_pack, (size, chunks) in left.items():
+        catalog.leave_pack(tx, old_pack, size, chunks, tx.now_us, epoch)
+    return live, count
