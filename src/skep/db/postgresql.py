@@ -47,7 +47,7 @@ class _NumericLoader(Loader):
 def connect(url: PostgresqlUrl) -> psycopg.Connection[Any]:
     """Open a connection in autocommit mode. Raises DatabaseBusy or DatabaseUnusable."""
     try:
-        connection = psycopg.connect(
+        return psycopg.connect(
             url.conninfo,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -57,10 +57,6 @@ def connect(url: PostgresqlUrl) -> psycopg.Connection[Any]:
         )
     except psycopg.Error as error:
         raise PostgresqlDriver(url).translate(error) from error
-    connection.adapters.register_dumper(bool, _FlagDumper)
-    connection.adapters.register_loader("bool", _FlagLoader)
-    connection.adapters.register_loader("numeric", _NumericLoader)
-    return connection
 
 
 class PostgresqlDriver:
@@ -73,7 +69,11 @@ class PostgresqlDriver:
         self._url = url
 
     def connect(self, *, writes: bool) -> psycopg.Connection[Any]:
-        return connect(self._url)
+        connection = connect(self._url)
+        connection.adapters.register_dumper(bool, _FlagDumper)
+        connection.adapters.register_loader("bool", _FlagLoader)
+        connection.adapters.register_loader("numeric", _NumericLoader)
+        return connection
 
     def begin(self, *, writes: bool) -> str:
         return "BEGIN ISOLATION LEVEL SERIALIZABLE" if writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -269,7 +269,7 @@ def upgrade() -> None:
         sa.Column("first_change", INT, nullable=False, server_default="1"),
         sa.Column("created_us", INT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_spaces"),
-        sa.UniqueConstraint("kind", "owner_id", name="uq_spaces_kind"),
+        sa.UniqueConstraint("kind", "owner_id", name="uq_spaces_kind_owner_id"),
         sa.Index("ix_spaces_owner_id", "owner_id"),
     )
     _create(
@@ -289,7 +289,7 @@ def upgrade() -> None:
         sa.Column("modified_us", INT, nullable=False),
         sa.Column("attributes", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_nodes"),
-        sa.UniqueConstraint("parent_id", "name", name="uq_nodes_parent_id"),
+        sa.UniqueConstraint("parent_id", "name", name="uq_nodes_parent_id_name"),
         sa.Index("ix_nodes_space_id", "space_id"),
     )
     _create(
@@ -308,7 +308,7 @@ def upgrade() -> None:
         sa.Column("modified_us", INT, nullable=False),
         sa.Column("created_by", ID, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_versions"),
-        sa.UniqueConstraint("node_id", "number", name="uq_versions_node_id"),
+        sa.UniqueConstraint("node_id", "number", name="uq_versions_node_id_number"),
         sa.Index("ix_versions_created_us", "created_us"),
     )
     _create(
