@@ -1,1 +1,42 @@
-"""Users, groups, credentials, sessions and tokens."""
+"""Users, groups, credentials, sessions, tokens: who asks, and what they may do."""
+
+from skep.auth.core import internal_principal
+from skep.auth.hooks import DeletionHooks, UserHooks
+from skep.auth.records import (
+    AppPasswordInfo,
+    CreatedAppPassword,
+    CreatedInvite,
+    GroupDetail,
+    GroupInfo,
+    InviteInfo,
+    MemberInfo,
+    Principal,
+    SessionInfo,
+    TokenPair,
+    UserInfo,
+)
+from skep.auth.rules import AuthRules
+from skep.auth.scopes import ALL_SCOPES, FILE_SCOPES
+from skep.auth.service import Auth, Maintained
+
+__all__ = [
+    "ALL_SCOPES",
+    "FILE_SCOPES",
+    "AppPasswordInfo",
+    "Auth",
+    "AuthRules",
+    "CreatedAppPassword",
+    "CreatedInvite",
+    "DeletionHooks",
+    "GroupDetail",
+    "GroupInfo",
+    "InviteInfo",
+    "Maintained",
+    "MemberInfo",
+    "Principal",
+    "SessionInfo",
+    "TokenPair",
+    "UserHooks",
+    "UserInfo",
+    "internal_principal",
+]

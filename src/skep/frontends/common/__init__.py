@@ -1,1 +1,4 @@
-"""What the doors share: authentication, conditions, ranges, bodies."""
+"""What the doors share: request heads and bodies, conditions, ranges, forms, problem details.
+
+Pure but for ``body`` and ``answers``, which speak ASGI's ``receive`` and ``send``.
+"""

@@ -1,0 +1,71 @@
+# Skep's tasks. `make up` and `make test` are all that most people need; `make help` lists the rest.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV ?= .venv
+PYTEST = $(VENV)/bin/python -m pytest
+PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_COMPILE_COMMAND="make lock" \
+	$(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-config \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: help up test check test-crash test-long bench docs fmt lock clean
+
+help:  ## list the tasks
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: $(VENV)/.server  ## install Skep here and start a hive; safe to run again
+	@$(VENV)/bin/skep up
+
+test: $(VENV)/.dev  ## everything that this machine can run, except the suites that take many minutes
+	$(PYTEST) -m "not crash and not long"
+
+check: $(VENV)/.dev  ## lint, format, types, import contract, house rules, documents that match the code
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+	$(PYTEST) -q tests/docs
+
+test-crash: $(VENV)/.dev  ## real hives killed with -9 at random moments
+	$(PYTEST) -m crash
+
+test-long: $(VENV)/.dev  ## thousands of histories, gigabytes of data
+	$(PYTEST) -m "long and not crash"
+
+bench: $(VENV)/.dev  ## measure against restic, rclone, dd and cat where they are installed
+	$(VENV)/bin/python -m bench
+
+docs: $(VENV)/.dev  ## write the reference pages from the code
+	$(VENV)/bin/python docs/reference.py
+
+fmt: $(VENV)/.dev  ## format the code and fix what can be fixed
+	$(VENV)/bin/ruff check --fix --quiet .
+	$(VENV)/bin/ruff format .
+
+lock: $(VENV)/.dev  ## choose and pin the newest dependencies anew
+	$(COMPILE) --upgrade --extra server pyproject.toml requirements/build.in -o requirements/server.txt
+	$(COMPILE) --upgrade --all-extras -c requirements/server.txt pyproject.toml requirements/build.in -o requirements/dev.txt
+
+clean:  ## remove what make installed and what tools cached; a hive's data stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Skep needs Python 3.11 or newer: install it, or name it with make PYTHON=..."; exit 1; }
+	@echo "[1/3] environment: $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV); \
+		$(PYTHON) -m pip --quiet --disable-pip-version-check --python $(VENV)/bin/python install pip; }
+
+$(VENV)/.server: requirements/server.txt pyproject.toml | $(VENV)/bin/python
+	@echo "[2/3] libraries: requirements/server.txt"
+	@$(PIP) install --require-hashes -r requirements/server.txt
+	@echo "[3/3] skep"
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "[2/3] libraries: requirements/dev.txt"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@echo "[3/3] skep"
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.server

@@ -1,0 +1,142 @@
+"""What all parts of ``Auth`` stand on: the database, the keys, the caches and who is asking.
+
+What always holds:
+- whatever makes a credential worthless (logout, suspension, a new password, another role) voids
+  the cached verdicts of that user once its transaction is durable and before its caller goes on;
+- a verdict is believed for at most ``verdict_cache_s``, which is how long another process on the
+  same database may go on believing what this one has voided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from skep.auth.buckets import Buckets
+from skep.auth.groups import groups_of
+from skep.auth.hasher import Hasher
+from skep.auth.hooks import DeletionHooks, UserHooks
+from skep.auth.keyring import RELOAD_S, RELOAD_UNKNOWN_S, Keyring, SigningKey, ensure_key, load_keyring
+from skep.auth.records import Principal, PrincipalKind, TokenPair
+from skep.auth.rules import AuthRules
+from skep.auth.scopes import ALL_SCOPES, effective_scopes
+from skep.auth.sessions import SessionRow
+from skep.auth.tokens import Claims, sign_token
+from skep.auth.users import UserRow, find_user
+from skep.auth.verdicts import Verdicts
+from skep.base.clock import Clock
+from skep.base.errors import InvalidToken, Unavailable
+from skep.base.ids import Id
+from skep.crypto.hashing import derive_key
+from skep.crypto.keys import HiveKeys
+from skep.db import Database, Transaction
+
+INTERNAL_ID: Id = bytes(16)
+
+
+def internal_principal() -> Principal:
+    """The hive itself, for workers, start-up and commands on the hive's own machine."""
+    return Principal(INTERNAL_ID, "hive", True, frozenset(), ALL_SCOPES, "internal")
+
+
+def principal_of(
+    tx: Transaction, user: UserRow, scopes: frozenset[str], kind: PrincipalKind, session_id: Id | None = None
+) -> Principal:
+    """The principal that a proven credential makes of its user."""
+    info = user.info
+    effective = effective_scopes(scopes, is_admin=info.is_admin)
+    return Principal(info.id, info.name, info.is_admin, groups_of(tx, info.id), effective, kind, session_id)
+
+
+class AuthCore:
+    """State shared by the parts of ``Auth``. Lives on one event loop."""
+
+    def __init__(
+        self,
+        db: Database,
+        keys: HiveKeys,
+        clock: Clock,
+        rules: AuthRules | None = None,
+        *,
+        hooks: UserHooks | None = None,
+        deletion: DeletionHooks | None = None,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._rules = rules = rules or AuthRules()
+        self._hooks = hooks
+        self._deletion = deletion
+        self._token_key = keys.token_key
+        self._refresh_key = derive_key("skep auth refresh successor v1", keys.token_key)
+        self._verdict_key = os.urandom(32)
+        self._hasher = Hasher(
+            threads=rules.argon2_at_once,
+            queue=rules.argon2_queue_max,
+            memory_bytes=rules.argon2_memory_bytes,
+            passes=rules.argon2_passes,
+        )
+        self._verdicts = Verdicts(clock)
+        self._keyring = Keyring()
+        self._flights: dict[bytes, asyncio.Task[Principal]] = {}
+        attempts = rules.login_attempts_max
+        self._names = Buckets(clock, capacity=attempts, refill_s=rules.login_window_s / attempts)
+        self._addresses = Buckets(clock, capacity=6 * attempts, refill_s=rules.login_window_s / (6 * attempts))
+
+    async def start(self) -> None:
+        """Make the first signing key if there is none, and read the keys. Raises CorruptRecord, KeyWrong."""
+        await self._db.write(lambda tx: ensure_key(tx, self._token_key))
+        await self._reload_keys()
+
+    async def close(self) -> None:
+        """Stop checking passwords; whoever waits for one gets CancelledError."""
+        for flight in tuple(self._flights.values()):
+            flight.cancel()
+        self._hasher.close()
+
+    def _void_after(self, tx: Transaction, user_id: Id) -> None:
+        tx.after_commit(lambda: self._verdicts.void_user(user_id))
+
+    async def _keys(self, unknown: str | None = None) -> Keyring:
+        """The keyring, read again when it is old, or when it lacks the key id that a token names."""
+        age_s = self._clock.monotonic_s() - self._keyring.read_at_s
+        lacks = unknown is not None and not self._keyring.knows(unknown)
+        if age_s >= RELOAD_S or (lacks and age_s >= RELOAD_UNKNOWN_S):
+            await self._reload_keys()
+        return self._keyring
+
+    async def _reload_keys(self) -> None:
+        read_at_s = self._clock.monotonic_s()
+        before_us = self._keys_expired_before_us()
+        self._keyring = await self._db.read(
+            lambda tx: load_keyring(tx, self._token_key, read_at_s=read_at_s, expired_before_us=before_us)
+        )
+
+    def _keys_expired_before_us(self) -> int:
+        """When a key must have been retired for all of its tokens to be gone, in every process."""
+        rules = self._rules
+        return self._clock.now_us() - _us(rules.access_token_s + rules.clock_leeway_s + RELOAD_S)
+
+    async def _signer(self) -> SigningKey:
+        signer = (await self._keys()).signer
+        if signer is None:
+            raise Unavailable("the hive has no key to sign tokens with yet: try again")
+        return signer
+
+    def _pair(self, signer: SigningKey, user: UserRow, session: SessionRow, refresh_token: str) -> TokenPair:
+        now_s = self._clock.now_us() // 1_000_000
+        lasts_s = max(1, int(self._rules.access_token_s))
+        scopes = effective_scopes(session.scopes, is_admin=user.info.is_admin)
+        claims = Claims(user.info.id, session.id, scopes, user.token_epoch, now_s, now_s + lasts_s)
+        token = sign_token(signer.key, claims, issuer=self._rules.issuer, audience=self._rules.audience)
+        return TokenPair(token, lasts_s, refresh_token, int(self._rules.refresh_token_s))
+
+    def _live_user(self, tx: Transaction, principal: Principal) -> UserRow:
+        """The row of the user that a principal is; a user deleted meanwhile raises InvalidToken."""
+        user = find_user(tx, principal.user_id)
+        if user is None or not user.is_active:
+            raise InvalidToken("the account is not there any more: log in with another")
+        return user
+
+
+def _us(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -1,0 +1,33 @@
+"""HTTP dates (RFC 9110 section 5.6.7), to and from microseconds since 1970."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import formatdate, parsedate_to_datetime
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_US = 1_000_000
+
+
+def http_date(time_us: int) -> str:
+    """The IMF-fixdate of a time in microseconds, rounded down to the second."""
+    return formatdate(time_us // _SECOND_US, usegmt=True)
+
+
+def parse_http_date(text: str) -> int | None:
+    """Microseconds of an HTTP date in any of its three forms; None when the text is no date.
+
+    A recipient must ignore a condition whose date does not parse, hence no exception.
+    """
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def whole_second_us(time_us: int) -> int:
+    """The time as a client sees it in a header: without its fraction of a second."""
+    return time_us - time_us % _SECOND_US
