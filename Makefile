@@ -24,14 +24,14 @@ check: $(VENV)/.dev  ## lint, format, types, import contract, house rules, docum
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
-	$(PYTEST) -q tests/docs
+	$(VENV)/bin/lint-imports --no-cache
+	$(PYTEST) -q tests/docs tests/house
 
 test-crash: $(VENV)/.dev  ## real hives killed with -9 at random moments
-	$(PYTEST) -m crash
+	$(PYTEST) -o faulthandler_timeout=2400 -m crash
 
 test-long: $(VENV)/.dev  ## thousands of histories, gigabytes of data
-	$(PYTEST) -m "long and not crash"
+	HYPOTHESIS_PROFILE=long $(PYTEST) -o faulthandler_timeout=2400 -m "long and not crash"
 
 bench: $(VENV)/.dev  ## measure against restic, rclone, dd and cat where they are installed
 	$(VENV)/bin/python -m bench

@@ -40,7 +40,7 @@ class VersionedRecord(msgspec.Struct, frozen=True):
     @classmethod
     def upgraded(cls, old: VersionedRecord) -> Self:
         """The record that says the same as its predecessor ``old``."""
-        raise NotImplementedError(f"{cls.__name__} has no predecessor")
+        raise TypeError(f"{cls.__name__} does not say how it is made from {type(old).__name__}")
 
 
 def encode_record(record: VersionedRecord) -> bytes:
