@@ -8,6 +8,7 @@ the payload in blocks of 256 KiB (the last one shorter), each followed by its ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from skep.chunks.scheme import Scheme
 
@@ -18,15 +19,13 @@ ALIGNMENT_BYTES = 64
 _STRIDE_BYTES = BLOCK_BYTES + HASH_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class FileRange:
-    """What to read of a shard's file: whole blocks with their hashes. Bytes."""
+class FileRange(NamedTuple):
+    """What to read of a shard's file: whole blocks with their hashes. Offset and length in bytes."""
 
     offset: int
     length: int
     first_block: int
-    skip: int
-    """How far into the first block the wanted payload starts."""
+    """Its payload starts at ``first_block * BLOCK_BYTES`` of the shard's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +81,4 @@ class ShardLayout:
         last = (payload_offset + length - 1) // BLOCK_BYTES
         start = HEADER_BYTES + first * _STRIDE_BYTES
         stop = HEADER_BYTES + last * _STRIDE_BYTES + self.block_bytes(last) + HASH_BYTES
-        return FileRange(start, stop - start, first, payload_offset - first * BLOCK_BYTES)
+        return FileRange(start, stop - start, first)

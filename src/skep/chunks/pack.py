@@ -19,7 +19,7 @@ import msgspec
 
 from skep.base.errors import CorruptPack, CorruptRecord
 from skep.base.ids import Id
-from skep.chunks.buffers import SHARED_POOL, BufferPool
+from skep.chunks.buffers import SHARED_POOL, BufferPool, release_views
 from skep.chunks.codec import LEVEL_DEFAULT
 from skep.chunks.seal import SEAL_OVERHEAD_BYTES, TAG_BYTES, seal_into, sealed_bound
 from skep.crypto.hashing import Buffer, digest
@@ -55,7 +55,7 @@ class PackEntry(msgspec.Struct, frozen=True, gc=False):
 class Pack:
     """A finished pack in memory. ``data`` must not be written to."""
 
-    __slots__ = ("_buffers", "_padded", "_pool", "data", "entries", "id")
+    __slots__ = ("_buffers", "_padded", "_pool", "_views", "data", "entries", "id")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Pack:
         self.entries = entries
         self._padded = data if padded is None else padded
         self._buffers = list(buffers)
+        self._views = [self.data, self._padded]
         self._pool = pool
 
     @property
@@ -82,7 +83,7 @@ class Pack:
     def padded(self, start: int, stop: int) -> memoryview:
         """The bytes from ``start`` to ``stop``, zeros after the pack's end; without a copy where there is room."""
         if stop <= len(self._padded):
-            return self._padded[start:stop]
+            return self.own(self._padded[start:stop])
         rest = self.data[start:stop]
         return memoryview(bytes(rest) + bytes(stop - start - len(rest)))
 
@@ -90,13 +91,21 @@ class Pack:
         """A buffer that lives as long as the pack does (for parity)."""
         buffer = self._pool.take(size_bytes)
         self._buffers.append(buffer)
-        return memoryview(buffer)
+        return self.own(memoryview(buffer))
+
+    def own(self, view: memoryview) -> memoryview:
+        """Have ``view`` released with the pack."""
+        self._views.append(view)
+        return view
 
     def release(self) -> None:
-        """Give the pack's memory back for use by others; the pack and its shards are gone then.
+        """Give the pack's memory back for use by others. Safe to call twice.
 
-        Views of it that others still hold stay good: a buffer is used again only when unseen.
+        ``data`` and the parts of its shards are released: using one later raises ValueError. So call
+        it when every store has taken its shard or given up. A part that is being written at this
+        moment stays good, and its buffer is not used again.
         """
+        release_views(self._views)
         self.data = self._padded = memoryview(b"")
         buffers, self._buffers = self._buffers, []
         for buffer in buffers:
@@ -122,6 +131,7 @@ class PackBuilder:
         self._pool = pool
         self._buffer: mmap.mmap | None = pool.take(capacity_bytes + PADDING_BYTES)
         self._view = memoryview(self._buffer)
+        self._room = capacity_bytes - RECORD_OVERHEAD_BYTES - TRAILER_BYTES - _ENTRY.size - sealed_bound(0)
         self._end = 0
         self._index = bytearray(_INDEX_HEAD.size)
         self._entries: list[PackEntry] = []
@@ -138,14 +148,15 @@ class PackBuilder:
 
     def fits(self, plain_bytes: int) -> bool:
         """Whether a chunk of ``plain_bytes`` has room for sure."""
-        return self.size_bytes + sealed_bound(plain_bytes) + _ENTRY.size <= self.capacity_bytes
+        return self._end + len(self._index) + plain_bytes <= self._room
 
     def append(self, keys: DomainKeys, id: bytes, plain: Buffer, level: int = LEVEL_DEFAULT) -> PackEntry:
         """Seal a chunk into the pack. The caller has asked ``fits``."""
-        assert self.fits(len(plain))
+        plain_bytes = len(plain)
+        assert self.fits(plain_bytes)
         offset = self._end
-        size = seal_into(keys, id, plain, self._view[offset:], level)
-        return self._add(PackEntry(keys.domain_id, id, offset, size, len(plain)))
+        size = seal_into(keys, id, plain, self._view[offset : offset + sealed_bound(plain_bytes)], level)
+        return self._add(PackEntry(keys.domain_id, id, offset, size, plain_bytes))
 
     def adopt(self, entry: PackEntry, sealed: Buffer) -> PackEntry:
         """Take a chunk from another pack as it is, for repacking. Gives its entry in this pack.
@@ -205,7 +216,7 @@ class PackBuilder:
 
     def _forget(self) -> None:
         self._buffer = None
-        self._view = memoryview(b"")
+        self._view.release()
 
 
 def pack_id(tail: Buffer) -> bytes:

@@ -62,17 +62,22 @@ class ShardHeader:
 def encode_shards(shard_key: bytes, pack: Pack, scheme: Scheme) -> list[Shard]:
     """All shards of a pack, by number.
 
-    Data shards are views of the pack, parity lies in one buffer of the pack's own; release the
-    pack only when the shards are stored.
+    Data shards are views of the pack, parity lies in one buffer of the pack's own; ``pack.release()``
+    takes both back, once the shards are stored.
     """
     layout = ShardLayout(scheme, pack.size_bytes)
     payload = layout.shard_payload_bytes
     payloads = [pack.padded(i * payload, (i + 1) * payload) for i in range(scheme.data_shards)]
     payloads += _parity(pack, scheme, payloads, payload)
-    return [
+    shards = [
         frame_shard(shard_key, ShardHeader(pack.id, scheme, number, pack.size_bytes), content)
         for number, content in enumerate(payloads)
     ]
+    for shard in shards:
+        for part in shard.parts:
+            if isinstance(part, memoryview):
+                pack.own(part)
+    return shards
 
 
 def _parity(pack: Pack, scheme: Scheme, data: list[memoryview], payload: int) -> list[memoryview]:
@@ -82,7 +87,7 @@ def _parity(pack: Pack, scheme: Scheme, data: list[memoryview], payload: int) ->
     if not m:
         return []
     buffer = pack.borrow(m * payload)
-    parity = [buffer[i * payload : (i + 1) * payload] for i in range(m)]
+    parity = [pack.own(buffer[i * payload : (i + 1) * payload]) for i in range(m)]
     encode_parity(scheme, data, parity)
     return parity
 

@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from skep.chunks.buffers import SHARED_POOL, BufferPool, is_unseen
+from skep.chunks.buffers import SHARED_POOL, BufferPool, is_unseen, release_views
 from skep.chunks.gear import CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, plain_cuts
 from skep.crypto.hashing import Buffer
 
@@ -22,6 +22,7 @@ except ImportError:  # No compiled library for this machine: the twin makes the 
 
 WINDOW_BYTES = 2 * CHUNK_BYTES_MAX
 """A stream's window. What is left of a full one is less than a chunk's maximum, and is looked at once more."""
+_CARRY_BYTES_MAX = 1 << 20
 
 
 def splitter_backend() -> str:
@@ -80,51 +81,65 @@ class Splitter:
     """Cuts one stream, pushed in pieces of any size.
 
     Bytes are copied once, into a window of 8 MiB that is looked through when it is full. The
-    chunks handed out are views of that window. They stay good for as long as they are held; a
-    caller that has let go of them by the next ``push`` lets the window be used again.
+    chunks handed out are views of that window, and are released by the next ``push``, ``finish`` or
+    ``close``: using one later raises ValueError. Who needs one for longer takes a view of it
+    (``chunk[:]``), and the window is then not used again.
     One thread at a time may use a splitter; the search releases the GIL.
+
+    What always holds: the stream so far is the chunks handed out, then the window from ``_start`` to
+    ``_end``, then ``_carry``. A window that was cut is not written to while a view of it exists.
     """
 
     def __init__(self, cut_seed: int, *, pool: BufferPool = SHARED_POOL) -> None:
         self._cut_seed = cut_seed
         self._pool = pool
         self._ends: Callable[[Buffer], Iterator[int]] | None = None
-        self._single: bytes | None = None  # a first piece that is not copied unless another one follows
+        self._carry: bytes = b""  # a body of one piece needs no window; a piece may outlast a full one
         self._window: mmap.mmap | None = None
-        self._start = 0  # of the bytes in the window that are in no chunk yet
+        self._start = 0
         self._end = 0
+        self._given: list[memoryview] = []
 
     def push(self, data: Buffer) -> list[memoryview]:
         """Take the next bytes of the stream; give the chunks that are certain by now."""
-        if not data:
+        if self._window is None and not self._carry and type(data) is bytes and len(data) < WINDOW_BYTES:
+            self._carry = data
             return []
-        if self._window is None and self._single is None and type(data) is bytes and len(data) < WINDOW_BYTES:
-            self._single = data
-            return []
-        chunks: list[memoryview] = []
-        if self._single is not None:
-            single, self._single = self._single, None
-            chunks += self._copy_in(memoryview(single))
-        chunks += self._copy_in(memoryview(data))
-        return chunks
+        release_views(self._given)
+        self._take_carry()
+        self._given = self._copy_in(memoryview(data))
+        return list(self._given)
 
     def finish(self) -> list[memoryview]:
         """The rest of the chunks. Nothing may be pushed afterwards."""
-        if self._single is not None:
-            single, self._single = self._single, None
-            return split_whole(single, self._cut_seed)
-        return self._cut(final=True) if self._window is not None else []
+        release_views(self._given)
+        if self._window is None:
+            carry, self._carry = self._carry, b""
+            self._given = split_whole(carry, self._cut_seed)
+        else:
+            self._take_carry()
+            self._given = self._cut(final=True)
+        return list(self._given)
 
     def close(self) -> None:
-        """Let the window go, once the chunks are let go. Safe to call twice, or never."""
-        self._single = None
+        """Let the chunks and the window go. Safe to call twice, or never (the collector finds them)."""
+        release_views(self._given)
+        self._carry = b""
         if self._window is not None:
             self._pool.give(self._window)
             self._window = None
 
+    def _take_carry(self) -> None:
+        carry, self._carry = self._carry, b""
+        chunks = self._copy_in(memoryview(carry))
+        assert not chunks, "a window always has room for what was carried over"
+
     def _copy_in(self, data: memoryview) -> list[memoryview]:
         chunks: list[memoryview] = []
         while len(data):
+            if chunks and len(data) <= _CARRY_BYTES_MAX:
+                self._carry = bytes(data)  # the window is in the caller's hands until the next push
+                break
             window = self._window_with_room()
             length = min(len(data), WINDOW_BYTES - self._end)
             window[self._end : self._end + length] = data[:length]
@@ -145,8 +160,7 @@ class Splitter:
                 window.move(0, self._start, pending)
             else:
                 window = self._pool.take(WINDOW_BYTES)
-                with memoryview(self._window) as full:  # type: ignore[arg-type]
-                    window[:pending] = full[self._start :]
+                window[:pending] = memoryview(self._window)[self._start :]  # type: ignore[arg-type]
                 self._window = window
             self._start, self._end = 0, pending
         return window
