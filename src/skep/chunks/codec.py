@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError
+from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_info
 
 from skep.base.errors import CorruptChunk
 from skep.crypto.hashing import Buffer
@@ -32,17 +32,21 @@ def compress(plain: Buffer, level: int) -> bytes | None:
     return encoded if _pays(len(encoded), len(plain)) else None
 
 
-def decompress(encoded: Buffer, plain_bytes: int) -> bytes:
-    """The one zstd frame in ``encoded``, which must be of ``plain_bytes``. Raises CorruptChunk."""
-    decompressor = ZstdDecompressor()
+def decompress(encoded: bytes, plain_bytes_max: int) -> bytes:
+    """What the one zstd frame in ``encoded`` holds. It must declare its size.
+
+    Raises CorruptChunk when it holds more than ``plain_bytes_max`` or does not decode.
+    """
     try:
-        plain = decompressor.decompress(encoded, plain_bytes)
-        if not decompressor.eof and len(plain) == plain_bytes:
-            plain += decompressor.decompress(b"", 1)  # the frame's last, empty block
+        declared = get_frame_info(encoded).decompressed_size
+        if declared is None or declared > plain_bytes_max:
+            raise CorruptChunk(f"the compressed content of a chunk declares {declared} bytes: more than a chunk holds")
+        decompressor = ZstdDecompressor()
+        plain = decompressor.decompress(encoded, declared)
     except (ZstdError, EOFError):
         raise CorruptChunk("the compressed content of a chunk cannot be decoded") from None
-    if not decompressor.eof or decompressor.unused_data or len(plain) != plain_bytes:
-        raise CorruptChunk(f"the compressed content of a chunk does not hold the {plain_bytes} bytes it declares")
+    if not decompressor.eof or decompressor.unused_data or len(plain) != declared:
+        raise CorruptChunk(f"the compressed content of a chunk is not one frame of {declared} bytes")
     return plain
 
 

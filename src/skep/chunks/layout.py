@@ -25,7 +25,8 @@ class FileRange(NamedTuple):
     offset: int
     length: int
     first_block: int
-    """Its payload starts at ``first_block * BLOCK_BYTES`` of the shard's."""
+    skip: int
+    """How far into the first block the wanted payload starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +82,4 @@ class ShardLayout:
         last = (payload_offset + length - 1) // BLOCK_BYTES
         start = HEADER_BYTES + first * _STRIDE_BYTES
         stop = HEADER_BYTES + last * _STRIDE_BYTES + self.block_bytes(last) + HASH_BYTES
-        return FileRange(start, stop - start, first)
+        return FileRange(start, stop - start, first, payload_offset - first * BLOCK_BYTES)

@@ -2,7 +2,7 @@
 
 Format pages: docs/formats/chunk-id.md, docs/formats/sealed-chunk.md. In short::
 
-    magic "SC" | version 1 | codec | cipher | 3 zero bytes | key generation u32 | plain size u32 | nonce 12
+    magic "SC" | version 1 | codec | cipher | 3 zero bytes | key generation u32 | nonce 12
     ciphertext of the encoded payload | tag 16
 
 What always holds: a key seals one plaintext only, for it is drawn from the chunk's id. Its
@@ -33,10 +33,10 @@ CHUNK_ID_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
 _KEY_BYTES = 32
-_HEADER = struct.Struct("<2sBBB3xII")
+_HEADER = struct.Struct("<2sBBB3xI")
 _PAYLOAD_OFFSET = _HEADER.size + NONCE_BYTES
 SEAL_OVERHEAD_BYTES = _PAYLOAD_OFFSET + TAG_BYTES
-"""How much longer a sealed chunk is than its encoded payload: 44."""
+"""How much longer a sealed chunk is than its encoded payload: 40."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ class SealedHeader:
 
     codec: int
     generation: int
-    plain_bytes: int
 
 
 def chunk_id(keys: DomainKeys, plain: Buffer) -> bytes:
@@ -64,8 +63,7 @@ def seal_into(keys: DomainKeys, id: bytes, plain: Buffer, out: memoryview, level
     ``out`` needs room for ``sealed_bound(len(plain))``; ``level`` is zstd's, 0 for none. The same
     plaintext, keys, level and zstd give the same bytes.
     """
-    plain_bytes = len(plain)
-    assert plain_bytes <= CHUNK_BYTES_MAX
+    assert len(plain) <= CHUNK_BYTES_MAX
     drawn = blake3(id, key=keys.seal_key).digest(_KEY_BYTES + NONCE_BYTES)
     encoded = compress(plain, level)
     payload: Buffer
@@ -74,7 +72,7 @@ def seal_into(keys: DomainKeys, id: bytes, plain: Buffer, out: memoryview, level
     else:
         codec, payload = ZSTD, encoded
         nonce = blake3(encoded, key=keys.nonce_key).digest(NONCE_BYTES)
-    header = _HEADER.pack(MAGIC, VERSION, codec, CIPHER_AES256_GCM, keys.generation, plain_bytes)
+    header = _HEADER.pack(MAGIC, VERSION, codec, CIPHER_AES256_GCM, keys.generation)
     end = _PAYLOAD_OFFSET + len(payload) + TAG_BYTES
     out[:_PAYLOAD_OFFSET] = header + nonce
     AESGCM(drawn[:_KEY_BYTES]).encrypt_into(nonce, payload, header + id, out[_PAYLOAD_OFFSET:end])
@@ -86,13 +84,13 @@ def read_sealed_header(sealed: Buffer) -> SealedHeader:
     if len(sealed) < SEAL_OVERHEAD_BYTES:
         raise CorruptChunk(f"a sealed chunk has {len(sealed)} bytes and needs at least {SEAL_OVERHEAD_BYTES}")
     header = bytes(sealed[: _HEADER.size])
-    magic, version, codec, cipher, generation, plain_bytes = _HEADER.unpack(header)
+    magic, version, codec, cipher, generation = _HEADER.unpack(header)
     known = (MAGIC, VERSION, CIPHER_AES256_GCM)
     if (magic, version, cipher) != known or codec not in (RAW, ZSTD) or any(header[5:8]):
         raise CorruptChunk(f"a sealed chunk starts with {header[:8].hex()}: it is damaged, or a newer Skep wrote it")
-    if plain_bytes > CHUNK_BYTES_MAX or (codec == RAW and plain_bytes != len(sealed) - SEAL_OVERHEAD_BYTES):
-        raise CorruptChunk(f"a sealed chunk of {len(sealed)} bytes declares {plain_bytes} bytes of content")
-    return SealedHeader(codec, generation, plain_bytes)
+    if len(sealed) > sealed_bound(CHUNK_BYTES_MAX):
+        raise CorruptChunk(f"a sealed chunk has {len(sealed)} bytes, more than any chunk can have")
+    return SealedHeader(codec, generation)
 
 
 def open_sealed(keys: DomainKeys, id: bytes, sealed: Buffer) -> bytes:
@@ -115,4 +113,4 @@ def open_sealed(keys: DomainKeys, id: bytes, sealed: Buffer) -> bytes:
         raise CorruptChunk(
             f"chunk {id.hex()} does not open: its bytes changed, or it belongs to another domain", chunk_id=id.hex()
         ) from None
-    return payload if header.codec == RAW else decompress(payload, header.plain_bytes)
+    return payload if header.codec == RAW else decompress(payload, CHUNK_BYTES_MAX)
