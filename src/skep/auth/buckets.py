@@ -3,7 +3,7 @@
 Every key (a login name, a client's address) starts with a full bucket; an attempt takes one, time
 gives one back each ``refill_s``, and an attempt that turned out good is given back at once. A
 bucket that would be full again is not worth remembering. When more keys are live than fit, the
-one touched longest ago is forgotten.
+one touched longest ago is forgotten. The empty key is no key: it is never limited.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Buckets:
 
     def take(self, key: str) -> None:
         """Take one attempt. Raises RateLimited with ``retry_after_s`` when none is left."""
+        if not key:
+            return
         level = self._level(key)
         if level < 1.0:
             wait_s = max(1, math.ceil((1.0 - level) * self._refill_s))
@@ -39,7 +41,8 @@ class Buckets:
 
     def give_back(self, key: str) -> None:
         """Return an attempt that was good."""
-        self._store(key, self._level(key) + 1.0)
+        if key:
+            self._store(key, self._level(key) + 1.0)
 
     def _level(self, key: str) -> float:
         tokens, at_s = self._levels.get(key, (self._capacity, 0.0))

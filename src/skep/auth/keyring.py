@@ -97,6 +97,7 @@ def load_keyring(tx: Transaction, token_key: bytes, *, read_at_s: float, expired
         if retired_us is None or retired_us > expired_before_us:
             seed = open_record(token_key, bytes(sealed), _bound_to(key_id))
             found.append(SigningKey(key_id, _jwk(seed, key_id), created_us, retired_us))
+    found.sort(key=lambda key: (key.retired_us is None, key.created_us))  # the signer last, whatever the clocks did
     return Keyring(tuple(found), read_at_s=read_at_s)
 
 
