@@ -1,1 +1,29 @@
-"""Typed events, the change journal of each space, and subscriptions."""
+"""Typed events, the change journal of each space, and subscriptions.
+
+log, journal = EventLog(hub), Journal(database, hub)
+number = log.record(tx, space_id, kind="created", ...)      # inside a unit of work
+changes = await journal.wait(space_id, after=number, limit=100, timeout_s=30)
+"""
+
+from __future__ import annotations
+
+from skep.events.cursors import decode_cursor, encode_cursor
+from skep.events.hub import RESYNC, Hub, Mark, Subscription
+from skep.events.journal import EventLog, Journal
+from skep.events.records import CHANGE_KINDS, EVENT_TYPES, Change, Draft, Event
+
+__all__ = [
+    "CHANGE_KINDS",
+    "EVENT_TYPES",
+    "RESYNC",
+    "Change",
+    "Draft",
+    "Event",
+    "EventLog",
+    "Hub",
+    "Journal",
+    "Mark",
+    "Subscription",
+    "decode_cursor",
+    "encode_cursor",
+]
