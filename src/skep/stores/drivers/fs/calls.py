@@ -1,0 +1,77 @@
+"""The system calls of this driver, in one place, so that tests can fail or record each of them.
+
+Descriptors are close-on-exec (Python opens them so). ``directory`` arguments are open descriptors of directories.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from skep.stores.protocol import Buffer
+
+IOV_MAX = 1024
+_PROC_FD = "/proc/self/fd"
+
+
+class Calls:
+    """Thin over ``os``: each method is one system call."""
+
+    def open_directory(self, name: str, parent: int | None = None) -> int:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=parent)
+
+    def make_directory(self, name: str, parent: int) -> None:
+        os.mkdir(name, 0o700, dir_fd=parent)
+
+    def open_file(self, name: str, directory: int) -> int:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+
+    def open_unnamed(self, directory: int) -> int:
+        """A file that has no name yet and vanishes unless it gets one."""
+        return os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=directory)
+
+    def create_file(self, name: str, directory: int) -> int:
+        return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=directory)
+
+    def write(self, fd: int, parts: Sequence[Buffer]) -> int:
+        return os.writev(fd, parts)
+
+    def read(self, fd: int, length: int, offset: int) -> bytes:
+        return os.pread(fd, length, offset)
+
+    def sync_data(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def sync_directory(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def name_unnamed(self, fd: int, name: str, directory: int) -> None:
+        # With dir_fd Python calls linkat(AT_SYMLINK_FOLLOW), which open(2) gives for naming an O_TMPFILE.
+        os.link(f"{_PROC_FD}/{fd}", name, dst_dir_fd=directory)
+
+    def rename(self, name: str, directory: int, new_name: str, new_directory: int) -> None:
+        os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=new_directory)
+
+    def unlink(self, name: str, directory: int) -> None:
+        os.unlink(name, dir_fd=directory)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+
+def write_all(calls: Calls, fd: int, parts: Sequence[Buffer]) -> None:
+    """Write every byte of ``parts`` at the file's position, however short the single writes are."""
+    rest = [view for part in parts if (view := memoryview(part).cast("B")).nbytes]
+    while rest:
+        written = calls.write(fd, rest[:IOV_MAX])
+        if written <= 0:
+            raise OSError(5, "a write made no progress")
+        rest = _after(rest, written)
+
+
+def _after(views: list[memoryview], written: int) -> list[memoryview]:
+    for index, view in enumerate(views):
+        if written < view.nbytes:
+            return [view[written:], *views[index + 1 :]]
+        written -= view.nbytes
+    return []

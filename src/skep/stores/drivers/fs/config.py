@@ -1,0 +1,37 @@
+"""``fs:///absolute/path?capacity=10GB``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from skep.base.errors import InvalidStoreUrl
+from skep.stores.url import StoreUrl
+
+
+@dataclass(frozen=True, slots=True)
+class FsConfig:
+    """Where a directory store is and how much it may take."""
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ("capacity",)
+
+    root: Path
+    capacity_bytes: int | None = None
+    """The most that the values may take together; None for what the disk has."""
+    threads: int = 16
+    open_files: int = 64
+    """How many objects stay open for reading."""
+    open_directories: int = 320
+    """How many directories stay open for writing: more than the 256 that one kind of key fans out to."""
+
+    @classmethod
+    def from_url(cls, url: StoreUrl) -> FsConfig:
+        """Raises InvalidStoreUrl when the path is not absolute or a host is given."""
+        if url.host:
+            raise InvalidStoreUrl(f"{url.text!r} names a host: write three slashes, fs:///{url.host}{url.path}")
+        path = url.path
+        if not path.startswith("/") or os.path.normpath(path) != path.rstrip("/"):
+            raise InvalidStoreUrl(f"{url.text!r} has no plain absolute path: write fs:///absolute/path")
+        return cls(Path(path), url.size_option("capacity"))

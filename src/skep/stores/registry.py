@@ -1,0 +1,76 @@
+"""The drivers, by the scheme of their URL.
+
+    store = open_store("fs:///mnt/disk2?capacity=500GB")
+    store = open_store("memory:")
+
+Opening touches nothing: a store whose disk is not there opens, and its calls raise StoreUnavailable until it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from skep.base.errors import InvalidStoreUrl
+from skep.stores.drivers.fs import FsConfig, FsStore
+from skep.stores.drivers.memory import MemoryConfig, open_memory
+from skep.stores.protocol import Store
+from skep.stores.url import StoreUrl, nearest, parse_store_url
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """One kind of store."""
+
+    scheme: str
+    form: str
+    """The URL's form, for people."""
+    summary: str
+    options: tuple[str, ...]
+    takes_secret: bool
+    open: Callable[[StoreUrl, bytes | None], Store]
+
+
+def drivers() -> tuple[Driver, ...]:
+    """Every driver that this Skep has."""
+    return (
+        Driver(
+            "fs",
+            "fs:///absolute/path?capacity=10GB",
+            "a directory on a disk of this machine",
+            FsConfig.OPTIONS,
+            takes_secret=False,
+            open=lambda url, _: FsStore(FsConfig.from_url(url)),
+        ),
+        Driver(
+            "memory",
+            "memory:name?capacity=1GB",
+            "the memory of this process, for tests: gone when it ends",
+            MemoryConfig.OPTIONS,
+            takes_secret=False,
+            open=lambda url, _: open_memory(MemoryConfig.from_url(url)),
+        ),
+    )
+
+
+def driver_of(url: StoreUrl) -> Driver:
+    """The driver for a URL. Raises InvalidStoreUrl that names the nearest scheme."""
+    by_scheme = {driver.scheme: driver for driver in drivers()}
+    if url.scheme not in by_scheme:
+        raise InvalidStoreUrl(f"there is no kind of store {url.scheme!r}{nearest(url.scheme, by_scheme)}")
+    return by_scheme[url.scheme]
+
+
+def open_store(url: str, *, secret: bytes | None = None) -> Store:
+    """Open the store at ``url``, without any wrapper (see ``skep.stores.stack``).
+
+    ``secret`` is what the driver needs to log in; those here need none and refuse one.
+
+    Raises InvalidStoreUrl for an unknown scheme or option, a wrong form, or a secret in the URL.
+    """
+    parsed = parse_store_url(url)
+    driver = driver_of(parsed)
+    parsed.refuse_unknown_options(driver.options)
+    if secret is not None and not driver.takes_secret:
+        raise InvalidStoreUrl(f"{driver.scheme} stores take no secret: leave it out")
+    return driver.open(parsed, secret)
