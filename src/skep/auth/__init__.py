@@ -18,10 +18,12 @@ from skep.auth.records import (
 from skep.auth.rules import AuthRules
 from skep.auth.scopes import ALL_SCOPES, FILE_SCOPES
 from skep.auth.service import Auth, Maintained
+from skep.auth.upkeep import AccountsWorker
 
 __all__ = [
     "ALL_SCOPES",
     "FILE_SCOPES",
+    "AccountsWorker",
     "AppPasswordInfo",
     "Auth",
     "AuthRules",

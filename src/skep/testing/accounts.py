@@ -53,13 +53,14 @@ class AuthBench:
 
 @asynccontextmanager
 async def open_auth(
-    directory: Path, *, hooks: UserHooks | None = None, deletion: DeletionHooks | None = None, **rules: Any
+    place: Path | str, *, hooks: UserHooks | None = None, deletion: DeletionHooks | None = None, **rules: Any
 ) -> AsyncIterator[AuthBench]:
-    """A started ``Auth``; ``rules`` are fields of AuthRules."""
+    """A started ``Auth`` in a new file in a directory, or on an empty database of a URL.
+
+    ``rules`` are fields of AuthRules.
+    """
     clock, keys = FakeClock(), MasterKey.create().hive_keys()
-    path = directory / "hive.db"
-    shutil.copyfile(_migrated(), path)
-    db = await Database.open(f"sqlite:///{path}", clock=clock)
+    db = await Database.open(_prepared_url(place), clock=clock)
     auth = Auth(db, keys, clock, AuthRules(**{**CHEAP, **rules}), hooks=hooks, deletion=deletion)
     try:
         await auth.start()
@@ -67,6 +68,14 @@ async def open_auth(
     finally:
         await auth.close()
         await db.close()
+
+
+def _prepared_url(place: Path | str) -> str:
+    if isinstance(place, str):
+        migrate(place)
+        return place
+    shutil.copyfile(_migrated(), place / "hive.db")
+    return f"sqlite:///{place / 'hive.db'}"
 
 
 @lru_cache(maxsize=1)
