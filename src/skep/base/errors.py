@@ -16,6 +16,7 @@
     ├── Unavailable (retrying can help)
     │   ├── StoreUnavailable, StoreReadOnly, QuorumNotReached, DatabaseBusy
     │   └── ShuttingDown, TimedOut, ClientGone
+    ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
                         DataDirectoryInUse
 
@@ -375,6 +376,12 @@ class ClientGone(Unavailable):
     """The client closed the connection before its request was whole."""
 
     code = "client-gone"
+
+
+class LocalFailure(SkepError):
+    """A file on the user's own machine cannot be read or written, or changed meanwhile."""
+
+    code = "local-failure"
 
 
 class Misconfigured(SkepError):

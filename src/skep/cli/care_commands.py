@@ -1,0 +1,187 @@
+"""``skep scrub|repair|gc|fsck|workers``: keeping the hive's data well."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from skep.cli.exits import DONE, INTEGRITY
+from skep.cli.options import with_hive
+from skep.cli.output import Output, human_time, shown, table
+from skep.client.hive import Hive
+
+progress_option = click.option(
+    "--progress/--no-progress", default=None, help="Show how far it is (default: on a terminal)."
+)
+detach_option = click.option("--detach", is_flag=True, help="Only start it, and print the job's id.")
+
+
+@click.command()
+@progress_option
+@detach_option
+@with_hive
+def scrub(output: Output, hive: Hive, progress: bool | None, detach: bool) -> int:
+    """Read and verify every shard in the stores, now.
+
+    The hive does so by itself, slowly; what it finds damaged or missing is queued for repair.
+
+    \b
+    Example:
+      skep scrub --progress && skep repair --progress
+    """
+    return _job(output, hive, "scrub", {}, progress, detach)
+
+
+@click.command()
+@progress_option
+@detach_option
+@with_hive
+def repair(output: Output, hive: Hive, progress: bool | None, detach: bool) -> int:
+    """Rebuild lost or damaged shards now."""
+    return _job(output, hive, "repair", {}, progress, detach)
+
+
+@click.command()
+@progress_option
+@detach_option
+@with_hive
+def gc(output: Output, hive: Hive, progress: bool | None, detach: bool) -> int:
+    """Delete content that nothing refers to any more.
+
+    Only what has been unused for the grace period (`skep config explain storage.grace_s`) goes.
+    """
+    return _job(output, hive, "gc", {}, progress, detach)
+
+
+@click.command()
+@click.option("--read-data", is_flag=True, help="Read and verify all content too, not only the metadata.")
+@progress_option
+@detach_option
+@with_hive
+def fsck(output: Output, hive: Hive, read_data: bool, progress: bool | None, detach: bool) -> int:
+    """Check that everything the hive knows of is there and whole.
+
+    Exits with 7 when something is not.
+
+    \b
+    Example:
+      skep fsck --read-data
+    """
+    return _job(output, hive, "fsck", {"read_data": read_data}, progress, detach)
+
+
+def _job(output: Output, hive: Hive, kind: str, options: dict[str, object], progress: bool | None, detach: bool) -> int:
+    """Run a job to its end; on Ctrl-C the job ends too."""
+    job = hive.administration.start_job(kind, options)
+    if detach:
+        output.value(job, job["id"])
+        return DONE
+    visible = sys.stderr.isatty() if progress is None else progress
+    with _bar(kind, visible and not output.quiet and not output.as_json) as told:
+        try:
+            job = hive.administration.wait_for_job(job, told)
+        except KeyboardInterrupt:
+            hive.administration.cancel_job(job["id"])
+            raise
+    result = job["result"]
+    output.value(result, lambda: _result(kind, result))
+    return INTEGRITY if _found_damage(result) else DONE
+
+
+def _found_damage(result: Any) -> bool:
+    """Whether a check says that something is not well: ``clean`` false, or a list of ``problems``."""
+    if not isinstance(result, dict):
+        return False
+    return result.get("clean") is False or bool(result.get("problems"))
+
+
+def _result(kind: str, result: Any) -> str:
+    if not isinstance(result, dict):
+        return f"{kind} is done"
+    problems = result.get("problems") or []
+    rows = [[key.replace("_", " "), shown(str(value))] for key, value in result.items() if key != "problems"]
+    lines = [f"  {shown(str(problem))}" for problem in problems]
+    return "\n".join([f"{kind} is done", table(["", ""], rows), *lines]).rstrip()
+
+
+@contextlib.contextmanager
+def _bar(kind: str, visible: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    if not visible:
+        yield lambda job: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[message]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(kind, total=None, message="")
+
+        def told(job: dict[str, Any]) -> None:
+            progress.update(task, completed=job["done"], total=job["total"], message=shown(job["message"]))
+
+        yield told
+
+
+@click.group()
+def workers() -> None:
+    """The hive's background work: scrubbing, repairing, collecting, snapshots."""
+
+
+@workers.command("ls")
+@with_hive
+def workers_ls(output: Output, hive: Hive) -> None:
+    """List the background workers and how they are doing."""
+    found = hive.administration.workers()
+    rows = [
+        [
+            worker["name"],
+            worker["state"],
+            str(worker["done_units"]),
+            "-" if worker["queued_units"] is None else str(worker["queued_units"]),
+            "-" if worker["progress"] is None else f"{worker['progress']:.0%}",
+            human_time(worker["last_run_us"]),
+            shown(worker["last_error"] or worker["description"]),
+        ]
+        for worker in found
+    ]
+    heads = ["name", "state", "done", "queued", "pass", "last run", "what"]
+    output.value(found, lambda: table(heads, rows, right=["done", "queued", "pass"]))
+
+
+@workers.command("pause")
+@click.argument("name")
+@with_hive
+def workers_pause(output: Output, hive: Hive, name: str) -> None:
+    """Let a worker finish what it does and start nothing new."""
+    _steer(output, hive, name, "pause")
+
+
+@workers.command("resume")
+@click.argument("name")
+@with_hive
+def workers_resume(output: Output, hive: Hive, name: str) -> None:
+    """Let a paused worker go on."""
+    _steer(output, hive, name, "resume")
+
+
+@workers.command("run")
+@click.argument("name")
+@with_hive
+def workers_run(output: Output, hive: Hive, name: str) -> None:
+    """Let a worker do its next piece of work now."""
+    _steer(output, hive, name, "trigger")
+
+
+def _steer(output: Output, hive: Hive, name: str, verb: str) -> None:
+    worker = hive.administration.steer_worker(name, verb)
+    output.value(worker, f"{worker['name']} is {worker['state']}")

@@ -1,0 +1,93 @@
+"""The commands of ``skep``: where each lives, and its line in ``skep --help``, so that help imports none of them.
+
+A test compares these lines with the commands' own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One top-level command: ``module`` has a click command ``attribute``."""
+
+    module: str
+    attribute: str
+    line: str
+
+
+SECTIONS: dict[str, dict[str, Entry]] = {}
+
+
+def _section(title: str, module: str, **lines: str) -> None:
+    section = SECTIONS.setdefault(title, {})
+    for attribute, line in lines.items():
+        name = attribute.rstrip("_").replace("_", "-")
+        section[name] = Entry(f"skep.cli.{module}", attribute, line)
+
+
+_section(
+    "Who you are",
+    "account_commands",
+    login="Log in to a hive and remember it.",
+    logout="End the session at a hive and forget it.",
+    whoami="Say who you are and where.",
+)
+_section("Your files", "put_command", put="Upload files and directories.")
+_section("Your files", "get_command", get="Download files and directories.")
+_section(
+    "Your files",
+    "file_commands",
+    ls="List a directory of the hive.",
+    cat="Write a file of the hive to standard output.",
+    mkdir="Make directories, with those above them; one that is there is fine.",
+    rm="Move files and directories, with all that is in them, to the trash.",
+    mv="Move or rename files and directories; no content is moved, versions and tags stay.",
+    cp="Copy files and directories inside the hive; copies share their content and take no room at rest.",
+)
+_section(
+    "Your files",
+    "history_commands",
+    versions="List the versions of a file, newest first.",
+    restore="Bring back an older version of a file, or what is in the trash.",
+    trash="See, restore or empty the trash.",
+    changes="Show what changed in a space, and follow it.",
+)
+_section(
+    "Your files",
+    "tag_commands",
+    tag="Set, remove or list tags: your own words on files and directories.",
+    find="List what carries a tag.",
+)
+_section("Storage", "store_commands", store="The places that hold the hive's data: directories, buckets, clouds.")
+_section("Storage", "scheme_commands", scheme="How data is spread over the stores.")
+_section(
+    "Storage",
+    "care_commands",
+    scrub="Read and verify every shard in the stores, now.",
+    repair="Rebuild lost or damaged shards now.",
+    gc="Delete content that nothing refers to any more.",
+    fsck="Check that everything the hive knows of is there and whole.",
+    workers="The hive's background work: scrubbing, repairing, collecting, snapshots.",
+)
+_section(
+    "People",
+    "people_commands",
+    user="Accounts of this hive.",
+    group="Groups of users, each with a space of its own.",
+    invite="Invitations to this hive: whoever holds one may make an account.",
+    app_password="Passwords for programs that cannot log in like people.",  # noqa: S106 - a help line
+)
+_section(
+    "This program", "config_commands", config="Settings of a hive on this machine: what is in force, what they mean."
+)
+_section("This program", "key_commands", key="The master key of a hive on this machine.")
+_section(
+    "This program",
+    "program_commands",
+    completion="Print a completion script for a shell.",
+    version="Print the version.",
+)
+
+COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -1,0 +1,312 @@
+"""``skep user|group|invite|app-password``: who may use the hive."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from skep.base.durations import parse_duration
+from skep.base.errors import BadInput
+from skep.cli.options import confirmed, with_hive
+from skep.cli.output import Output, human_time, shown, table
+from skep.client.hive import Hive
+
+PASSWORD_MAX = 4096
+FILE_SCOPES = ("files:read", "files:write")
+
+
+def _new_password(from_stdin: bool) -> str:
+    if not from_stdin:
+        answer: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+        return answer
+    text = sys.stdin.readline(PASSWORD_MAX).rstrip("\r\n")
+    if not text:
+        raise BadInput("standard input has no password in its first line")
+    return text
+
+
+stdin_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+@click.group()
+def user() -> None:
+    """Accounts of this hive."""
+
+
+@user.command("ls")
+@with_hive
+def user_ls(output: Output, hive: Hive) -> None:
+    """List the accounts of the hive (administrators)."""
+    found = list(hive.accounts.users())
+    rows = [
+        [
+            shown(known["name"]),
+            "admin" if known["is_admin"] else "user",
+            "active" if known["is_active"] else "suspended",
+            human_time(known["created_us"]),
+            shown(known["email"] or "-"),
+        ]
+        for known in found
+    ]
+    output.value(found, lambda: table(["name", "role", "state", "since", "e-mail"], rows))
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--email", default="", help="The e-mail address.")
+@click.option("--full-name", default="", help="The name as people say it.")
+@click.option("--admin", is_flag=True, help="An administrator.")
+@stdin_option
+@with_hive
+def user_add(
+    output: Output, hive: Hive, name: str, email: str, full_name: str, admin: bool, password_stdin: bool
+) -> None:
+    """Make an account (administrators); asks for its password.
+
+    \b
+    Examples:
+      skep user add ann
+      pwgen 20 1 | tee ann.txt | skep user add ann --password-stdin
+    """
+    password = _new_password(password_stdin)
+    made = hive.accounts.create_user(name, password, email=email, full_name=full_name, is_admin=admin)
+    output.value(made, f"{shown(made['name'])} can log in")
+
+
+@user.command("show")
+@click.argument("name")
+@with_hive
+def user_show(output: Output, hive: Hive, name: str) -> None:
+    """Show an account."""
+    found = hive.accounts.user(name)
+    rows = [[key.replace("_", " "), shown(str(value))] for key, value in found.items() if value not in ("", None)]
+    output.value(found, lambda: table(["", ""], rows))
+
+
+@user.command("set")
+@click.argument("name")
+@click.option("--rename", metavar="NAME", help="A new name.")
+@click.option("--email", help="The e-mail address; empty removes it.")
+@click.option("--full-name", help="The name as people say it.")
+@click.option("--admin/--no-admin", default=None, help="Make an administrator, or not one any more.")
+@click.option("--suspend/--resume", default=None, help="Shut out at once, or let in again; nothing is deleted.")
+@with_hive
+def user_set(
+    output: Output,
+    hive: Hive,
+    name: str,
+    rename: str | None,
+    email: str | None,
+    full_name: str | None,
+    admin: bool | None,
+    suspend: bool | None,
+) -> None:
+    """Change an account.
+
+    \b
+    Examples:
+      skep user set ann --admin
+      skep user set bob --suspend
+    """
+    facts = {
+        "name": rename,
+        "email": email,
+        "full_name": full_name,
+        "is_admin": admin,
+        "is_active": None if suspend is None else not suspend,
+    }
+    given = {key: value for key, value in facts.items() if value is not None}
+    if not given:
+        raise click.UsageError("say what to change")
+    output.value(hive.accounts.change_user(name, **given))
+
+
+@user.command("password")
+@click.argument("name")
+@stdin_option
+@with_hive
+def user_password(output: Output, hive: Hive, name: str, password_stdin: bool) -> None:
+    """Set an account's password (administrators); its sessions end."""
+    changed = hive.accounts.change_user(name, password=_new_password(password_stdin))
+    output.value(changed, f"{shown(changed['name'])} has a new password")
+
+
+@user.command("rm")
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@with_hive
+def user_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
+    """Delete an account (administrators). `skep user set NAME --suspend` only shuts it out."""
+    confirmed(f"Delete the account {shown(name)}?", yes)
+    hive.accounts.delete_user(name)
+    output.value({"deleted": name})
+
+
+@click.group()
+def group() -> None:
+    """Groups of users, each with a space of its own."""
+
+
+@group.command("ls")
+@with_hive
+def group_ls(output: Output, hive: Hive) -> None:
+    """List your groups; administrators see all."""
+    found = list(hive.accounts.groups())
+    rows = [[shown(known["name"]), human_time(known["created_us"])] for known in found]
+    output.value(found, lambda: table(["name", "since"], rows))
+
+
+@group.command("show")
+@click.argument("name")
+@with_hive
+def group_show(output: Output, hive: Hive, name: str) -> None:
+    """Show who is in a group."""
+    found = hive.accounts.group(name)
+    rows = [[shown(member["name"]), member["role"]] for member in found["members"]]
+    output.value(found, lambda: table(["member", "role"], rows) or "nobody is in it")
+
+
+@group.command("add")
+@click.argument("name")
+@with_hive
+def group_add(output: Output, hive: Hive, name: str) -> None:
+    """Make a group and its space (administrators).
+
+    \b
+    Example:
+      skep group add family
+      skep group join family ann --manager
+      skep put ~/Photos /Photos --space family
+    """
+    made = hive.accounts.create_group(name)
+    output.value(made, f"the group {shown(made['name'])} has a space of its own")
+
+
+@group.command("join")
+@click.argument("name")
+@click.argument("user_name", metavar="USER")
+@click.option("--manager", is_flag=True, help="May also change who is in the group.")
+@with_hive
+def group_join(output: Output, hive: Hive, name: str, user_name: str, manager: bool) -> None:
+    """Put a user into a group, or change their role there."""
+    output.value(hive.accounts.put_member(name, user_name, "manager" if manager else "member"))
+
+
+@group.command("leave")
+@click.argument("name")
+@click.argument("user_name", metavar="USER")
+@with_hive
+def group_leave(output: Output, hive: Hive, name: str, user_name: str) -> None:
+    """Take a user out of a group."""
+    hive.accounts.remove_member(name, user_name)
+    output.value({"group": name, "removed": user_name})
+
+
+@group.command("rm")
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@with_hive
+def group_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
+    """Delete a group (administrators)."""
+    confirmed(f"Delete the group {shown(name)}?", yes)
+    hive.accounts.delete_group(name)
+    output.value({"deleted": name})
+
+
+@click.group()
+def invite() -> None:
+    """Invitations to this hive: whoever holds one may make an account."""
+
+
+@invite.command("ls")
+@with_hive
+def invite_ls(output: Output, hive: Hive) -> None:
+    """List the invitations that can still be used (administrators)."""
+    found = hive.accounts.invites()
+    rows = [[known["id"], str(known["uses_left"]), human_time(known["expires_us"])] for known in found]
+    output.value(found, lambda: table(["id", "uses left", "good until"], rows, right=["uses left"]))
+
+
+@invite.command("add")
+@click.option("--uses", type=click.IntRange(min=1), default=1, show_default=True, help="How many accounts.")
+@click.option("--expires", metavar="DURATION", help="How long it is good, such as 7d (default: the hive's setting).")
+@click.option("--group", "group_name", metavar="NAME", help="Who comes with it joins this group.")
+@click.option("--admin", is_flag=True, help="Who comes with it is an administrator.")
+@with_hive
+def invite_add(output: Output, hive: Hive, uses: int, expires: str | None, group_name: str | None, admin: bool) -> None:
+    """Make an invitation (administrators) and print its token, once.
+
+    \b
+    Example:
+      skep invite add --expires 3d --group family
+    """
+    made = hive.accounts.create_invite(
+        uses=uses,
+        expires_in_s=parse_duration(expires) if expires else None,
+        group_id=hive.accounts.group(group_name)["id"] if group_name else None,
+        is_admin=admin,
+    )
+    output.note("this is shown once:")
+    output.value(made, made["token"])
+
+
+@invite.command("rm")
+@click.argument("invite_id", metavar="ID")
+@with_hive
+def invite_rm(output: Output, hive: Hive, invite_id: str) -> None:
+    """Make an invitation useless (administrators)."""
+    hive.accounts.revoke_invite(invite_id)
+    output.value({"revoked": invite_id})
+
+
+@click.group("app-password")
+def app_password() -> None:
+    """Passwords for programs that cannot log in like people."""
+
+
+@app_password.command("ls")
+@with_hive
+def app_password_ls(output: Output, hive: Hive) -> None:
+    """List your app passwords and when each was last used."""
+    found = hive.accounts.app_passwords()
+    rows = [
+        [
+            shown(known["name"]),
+            " ".join(known["scopes"]),
+            human_time(known["last_used_us"]),
+            human_time(known["expires_us"]),
+            known["id"],
+        ]
+        for known in found
+    ]
+    output.value(found, lambda: table(["name", "may", "last used", "good until", "id"], rows))
+
+
+@app_password.command("add")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, default=FILE_SCOPES, show_default=True, help="What it may (repeatable)."
+)
+@click.option("--expires", metavar="DURATION", help="How long it is good, such as 365d (default: for ever).")
+@with_hive
+def app_password_add(output: Output, hive: Hive, name: str, scopes: tuple[str, ...], expires: str | None) -> None:
+    """Make a password for one program and print it, once.
+
+    \b
+    Example:
+      skep app-password add "rclone on the laptop" --scope files:read
+    """
+    lasts_s = parse_duration(expires) if expires else None
+    made = hive.accounts.create_app_password(name, scopes, lasts_s)
+    output.note("this is shown once:")
+    output.value(made, made["secret"])
+
+
+@app_password.command("rm")
+@click.argument("app_password_id", metavar="ID")
+@with_hive
+def app_password_rm(output: Output, hive: Hive, app_password_id: str) -> None:
+    """Make an app password useless at once."""
+    hive.accounts.revoke_app_password(app_password_id)
+    output.value({"revoked": app_password_id})

@@ -1,0 +1,143 @@
+"""``skep store``: the places that hold the hive's data."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from skep.cli.exits import DONE, FAILED
+from skep.cli.options import SIZE, confirmed, with_hive, with_output
+from skep.cli.output import Output, human_duration, human_size, shown, table
+from skep.client.hive import Hive
+
+SECRET_MAX = 65_536
+
+
+@click.group()
+def store() -> None:
+    """The places that hold the hive's data: directories, buckets, clouds."""
+
+
+def _row(known: dict[str, Any]) -> list[str]:
+    return [
+        shown(known["name"]),
+        shown(known["zone"]),
+        known["state"],
+        human_size(known["used_bytes"]),
+        human_size(known["free_bytes"]),
+        "well" if known["healthy"] else shown(known["error"] or "not well"),
+        human_duration(known["latency_s"] or None),
+        shown(known["url"]),
+    ]
+
+
+def _table(stores: list[dict[str, Any]]) -> str:
+    heads = ["name", "zone", "state", "used", "free", "health", "latency", "url"]
+    return table(heads, map(_row, stores), right=["used", "free", "latency"]) or "no stores yet: `skep store add`"
+
+
+@store.command("ls")
+@with_hive
+def store_ls(output: Output, hive: Hive) -> None:
+    """List the stores: zone, state, room, health, latency (95 of 100 reads are faster)."""
+    found = hive.administration.stores()
+    output.value(found, lambda: _table(found))
+
+
+@store.command("add")
+@click.argument("name")
+@click.argument("url")
+@click.option("--zone", default="", help="What it fails with: a disk, provider, building (default: its name).")
+@click.option("--capacity", type=SIZE, metavar="SIZE", help="How much the hive may use, such as 500GB (default: all).")
+@click.option("--secret-stdin", is_flag=True, help="Read the store's secret key from standard input.")
+@with_hive
+def store_add(
+    output: Output, hive: Hive, name: str, url: str, zone: str, capacity: int | None, secret_stdin: bool
+) -> None:
+    """Use a place from now on.
+
+    The shards of one pack go to different zones: give stores that can be lost together the same zone.
+    Secrets never go into the URL.
+
+    \b
+    Examples:
+      skep store add disk2 fs:///mnt/disk2 --zone disk2
+      skep store add small fs:///mnt/usb --zone usb --capacity 50GB
+    """
+    secret = sys.stdin.readline(SECRET_MAX).rstrip("\r\n") if secret_stdin else None
+    made = hive.administration.add_store(name, url, zone or name, capacity, secret)
+    output.value(made, lambda: _table([made]))
+
+
+@store.command("set")
+@click.argument("name")
+@click.argument("state", type=click.Choice(["active", "readonly", "draining", "lost"]))
+@with_hive
+def store_set(output: Output, hive: Hive, name: str, state: str) -> None:
+    """Change what a store is used for.
+
+    \b
+    active    it takes new shards
+    readonly  it keeps what it has and takes nothing new
+    draining  its shards are moved elsewhere
+    lost      its shards are rebuilt elsewhere from the others
+    """
+    changed = hive.administration.set_store_state(name, state)
+    output.value(changed, lambda: _table([changed]))
+
+
+@store.command("drain")
+@click.argument("name")
+@with_hive
+def store_drain(output: Output, hive: Hive, name: str) -> None:
+    """Move a store's shards elsewhere, so that it can be removed.
+
+    \b
+    Example:
+      skep store drain disk2 ; skep workers ls ; skep store rm disk2
+    """
+    changed = hive.administration.set_store_state(name, "draining")
+    output.value(changed, f"{shown(changed['name'])} is draining: `skep store ls` shows what is left on it")
+
+
+@store.command("rm")
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@with_hive
+def store_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
+    """Forget a store that holds nothing any more; drain it first."""
+    confirmed(f"Forget the store {shown(name)}?", yes)
+    hive.administration.remove_store(name)
+    output.value({"removed": name})
+
+
+@store.command("check")
+@click.argument("place", metavar="URL|NAME")
+@click.option("--hive", "hive_url", envvar="SKEP_HIVE", metavar="URL", help="Which hive, if a NAME is given.")
+@with_output
+def store_check(output: Output, place: str, hive_url: str | None) -> int:
+    """Check that a place behaves as a store must, with the suite that every driver passes.
+
+    A URL is checked from this machine, before it is added; a NAME is one of the hive's stores, checked
+    by the hive. Only keys of the check's own are written, and removed afterwards.
+
+    \b
+    Examples:
+      skep store check fs:///mnt/disk2
+      skep store check disk2
+    """
+    from skep.cli.connecting import open_hive
+
+    with open_hive(hive_url) as hive:
+        answer = hive.administration.check_store(place)
+    passed, report = answer["passed"], answer["report"]
+    output.value({"passed": passed, "report": report}, lambda: _checked(passed, report))
+    return DONE if passed else FAILED
+
+
+def _checked(passed: bool, report: Any) -> str:
+    lines = [str(line) for line in report] if isinstance(report, list) else [str(report)]
+    verdict = "it behaves as a store must" if passed else "it does NOT behave as a store must"
+    return "\n".join([*map(shown, lines), verdict])

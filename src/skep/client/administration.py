@@ -1,0 +1,99 @@
+"""What administrators do: stores, scheme, workers, and jobs (scrub, repair, gc, fsck)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from skep.base.errors import SkepError
+from skep.client.calls import Caller
+
+ADMIN = "/api/admin"
+JOB_POLL_S = 0.25
+Record: TypeAlias = dict[str, Any]
+"""What the API tells of one thing."""
+
+
+class Administration:
+    """Calls of ``/api/admin``. Raises what the hive answers, as its SkepError class."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def status(self) -> Record:
+        """How the hive is: stores, workers, counts."""
+        return self._record("GET", f"{ADMIN}/status")
+
+    def stores(self) -> list[Record]:
+        """All stores with their health and room."""
+        return list(self._record("GET", f"{ADMIN}/stores")["stores"])
+
+    def store(self, name: str) -> Record:
+        """A store by name or id, asked for its room now."""
+        return self._record("GET", _store(name))
+
+    def add_store(self, name: str, url: str, zone: str, capacity_bytes: int | None, secret: str | None) -> Record:
+        """Use a place from now on. Raises InvalidStoreUrl, AlreadyExists, StoreUnavailable."""
+        send = {"name": name, "url": url, "zone": zone, "capacity_bytes": capacity_bytes, "secret": secret}
+        return self._record("POST", f"{ADMIN}/stores", send)
+
+    def set_store_state(self, name: str, state: str) -> Record:
+        """Make a store active, readonly, draining or lost."""
+        return self._record("PATCH", _store(name), {"state": state})
+
+    def remove_store(self, name: str) -> None:
+        """Forget a store. Raises InUse while it holds shards."""
+        self._caller.json("DELETE", _store(name))
+
+    def check_store(self, name: str) -> Record:
+        """Run the conformance suite on one of the hive's stores; ``passed`` and a ``report``."""
+        return self._record("POST", f"{_store(name)}/check")
+
+    def scheme(self) -> Record:
+        """How new packs are coded."""
+        return self._record("GET", f"{ADMIN}/scheme")
+
+    def set_scheme(self, scheme: str) -> Record:
+        """Code new packs so from now on. Raises InvalidScheme."""
+        return self._record("PUT", f"{ADMIN}/scheme", {"scheme": scheme})
+
+    def workers(self) -> list[Record]:
+        """The background workers and how they are doing."""
+        return list(self._record("GET", f"{ADMIN}/workers")["workers"])
+
+    def steer_worker(self, name: str, verb: str) -> Record:
+        """``trigger``, ``pause`` or ``resume`` a worker."""
+        return self._record("POST", f"{ADMIN}/workers/{quote(name, safe='')}/{verb}")
+
+    def jobs(self) -> Record:
+        """The jobs that are remembered (``jobs``) and the kinds that can be started (``kinds``)."""
+        return self._record("GET", f"{ADMIN}/jobs")
+
+    def start_job(self, kind: str, options: Mapping[str, object]) -> Record:
+        """Start long work. Raises InUse while one of the kind runs."""
+        return self._record("POST", f"{ADMIN}/jobs", {"kind": kind, "options": dict(options)})
+
+    def cancel_job(self, job_id: str) -> Record:
+        """End a job before it is done."""
+        return self._record("DELETE", f"{ADMIN}/jobs/{job_id}")
+
+    def wait_for_job(self, job: Record, told: Callable[[Record], None]) -> Record:
+        """Look at a job until it has ended; ``told`` gets each look. Raises SkepError when it failed."""
+        while True:
+            told(job)
+            if job["state"] != "running":
+                break
+            self._caller.cancel.pause(JOB_POLL_S)
+            job = self._record("GET", f"{ADMIN}/jobs/{job['id']}")
+        if job["state"] != "done":
+            raise SkepError(f"{job['kind']} {job['state']}: {job['message']}", job_id=job["id"])
+        return job
+
+    def _record(self, method: str, path: str, send: object = None) -> Record:
+        found: Record = self._caller.json(method, path, send=send)
+        return found
+
+
+def _store(name: str) -> str:
+    return f"{ADMIN}/stores/{quote(name, safe='')}"
