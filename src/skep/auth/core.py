@@ -88,10 +88,9 @@ class AuthCore:
         await self._reload_keys()
 
     async def close(self) -> None:
-        """Stop checking passwords; whoever waits for one gets CancelledError."""
-        for flight in tuple(self._flights.values()):
-            flight.cancel()
+        """Check no more passwords; whoever waits for a check gets ShuttingDown."""
         self._hasher.close()
+        await asyncio.gather(*self._flights.values(), return_exceptions=True)
 
     def _void_after(self, tx: Transaction, user_id: Id) -> None:
         tx.after_commit(lambda: self._verdicts.void_user(user_id))

@@ -17,7 +17,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from skep.base.errors import RateLimited
+from skep.base.errors import RateLimited, ShuttingDown
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ class Hasher:
         self._threads = threads
         self._limit = threads + queue
         self._busy = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
         # What is checked for a user who is not there: nobody's password, at the same cost.
@@ -60,7 +61,8 @@ class Hasher:
         return self._argon.check_needs_rehash(stored)
 
     def close(self) -> None:
-        """Take no more work; what runs is finished in its thread."""
+        """Take no more work: what waits gets ShuttingDown, what runs is finished in its thread."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _verify(self, stored: str, password: str) -> bool:
@@ -70,6 +72,22 @@ class Hasher:
             return False
 
     async def _run(self, work: Callable[[], T]) -> T:
+        self._enter()
+        try:
+            future = self._pool.submit(work)
+        except RuntimeError:
+            self._release()
+            raise _stopping() from None
+        future.add_done_callback(self._release)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and not (task and task.cancelling()):
+                raise _stopping() from None
+            raise
+
+    def _enter(self) -> None:
         with self._lock:
             if self._busy >= self._limit:
                 wait_s = max(1, math.ceil(self._busy * _EXPECTED_S / self._threads))
@@ -77,17 +95,14 @@ class Hasher:
                     f"too many logins at once: try again in {wait_s} s", retry_after_s=wait_s, reason="overload"
                 )
             self._busy += 1
-        try:
-            future = self._pool.submit(work)
-        except RuntimeError:
-            self._release()
-            raise
-        future.add_done_callback(self._release)
-        return await asyncio.wrap_future(future)
 
     def _release(self, _future: Future[T] | None = None) -> None:
         with self._lock:
             self._busy -= 1
+
+
+def _stopping() -> ShuttingDown:
+    return ShuttingDown("the hive is stopping: try again")
 
 
 def _encoded(password: str) -> bytes:

@@ -145,6 +145,15 @@ async def test_guessing_many_names_from_one_address_is_slowed_down(bench):
     assert await bench.auth.login("ada", PASSWORD, address="192.0.2.1")
 
 
+async def test_registering_from_one_address_is_slowed_down(tmp_path):
+    async with open_auth(tmp_path, registration="invite") as bench:
+        outcomes = [
+            (await _together(bench.auth.register("ada", PASSWORD, invite="ski_guess", address="192.0.2.1")))[0]
+            for _ in range(61)
+        ]
+        assert _kinds(outcomes) == ["Forbidden"] * 60 + ["RateLimited"]
+
+
 async def test_guesses_at_once_count_as_much_as_one_after_the_other(bench):
     await bench.user("ada")
     outcomes = await _together(*(bench.auth.login("ada", f"guess {number}") for number in range(30)))

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from skep.auth import ALL_SCOPES
+from skep.auth.users import find_login
 from skep.base.errors import (
     BadCredentials,
     BadInput,
@@ -318,6 +319,8 @@ async def test_old_hashes_are_made_anew_at_login(tmp_path):
         await bench.user("ada")
         stronger = await bench.second(argon2_passes=2)
         await stronger.login("ada", PASSWORD)
+        kept = await bench.db.read(lambda tx: find_login(tx, "ada"))
+        assert "t=2," in kept.password_hash
         assert await bench.auth.login("ada", PASSWORD)
         await stronger.close()
 

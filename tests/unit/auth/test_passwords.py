@@ -8,7 +8,7 @@ import pytest
 
 from skep.auth.hasher import Hasher
 from skep.auth.password_rules import COMMON, check_password
-from skep.base.errors import BadInput, RateLimited
+from skep.base.errors import BadInput, RateLimited, ShuttingDown
 
 
 def _check(password):
@@ -102,4 +102,20 @@ async def test_overload_is_told_at_once_and_ends(hasher, monkeypatch):
     gate.set()
     assert await asyncio.gather(*waiting[:2]) == [True, True]
     assert await hasher.verify("x", "y")
+    assert hasher.busy == 0
+
+
+async def test_stopping_is_told_to_those_who_wait_and_to_those_who_come(hasher, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(hasher, "_verify", lambda stored, password: gate.wait(10))
+    running, waiting = (asyncio.create_task(hasher.verify("x", "y")) for _ in range(2))
+    while hasher.busy < 2:
+        await asyncio.sleep(0)
+    hasher.close()
+    gate.set()
+    with pytest.raises(ShuttingDown):
+        await waiting
+    assert await running
+    with pytest.raises(ShuttingDown):
+        await hasher.verify("x", "y")
     assert hasher.busy == 0
