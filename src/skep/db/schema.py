@@ -303,11 +303,12 @@ versions = _table(
 trash = _table(
     "trash",
     _column("node_id", ID, primary_key=True),
-    _column("space_id", ID, index=True),
+    _column("space_id", ID),
     _column("parent_id", ID),  # where it was
     _column("path", TEXT),  # where it was, for people
-    _column("deleted_us", INT, index=True),
+    _column("deleted_us", INT, index=True),  # 0: deleted for good, to be purged
     _column("deleted_by", ID, null=True),
+    sa.Index("ix_trash_space_id_deleted_us_node_id", "space_id", "deleted_us", "node_id"),
 )
 tags = _table(
     "tags",

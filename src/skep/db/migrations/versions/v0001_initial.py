@@ -321,7 +321,7 @@ def upgrade() -> None:
         sa.Column("deleted_by", ID, nullable=True),
         sa.PrimaryKeyConstraint("node_id", name="pk_trash"),
         sa.Index("ix_trash_deleted_us", "deleted_us"),
-        sa.Index("ix_trash_space_id", "space_id"),
+        sa.Index("ix_trash_space_id_deleted_us_node_id", "space_id", "deleted_us", "node_id"),
     )
     _create(
         "tags",

@@ -1,0 +1,52 @@
+"""An open file: one version's facts, and its bytes when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from skep.base.errors import InvalidRange
+from skep.chunks.manifest import Manifest
+from skep.crypto.keys import DomainKeys
+from skep.filesystem.ports import ContentStore
+from skep.filesystem.records import NodeInfo, VersionInfo
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """One version of a file. Stays readable, whatever becomes of the file, for the grace period of the collector."""
+
+    node: NodeInfo
+    version: VersionInfo
+    manifest: Manifest
+    domain: DomainKeys
+    chunks: ContentStore
+
+    def __repr__(self) -> str:
+        return f"FileContent({self.node.path!r}, version={self.version.number})"
+
+    @property
+    def size_bytes(self) -> int:
+        return self.version.size_bytes
+
+    @property
+    def etag(self) -> str:
+        return self.version.etag
+
+    @property
+    def mime(self) -> str:
+        return self.version.mime
+
+    @property
+    def modified_us(self) -> int:
+        return self.version.modified_us
+
+    def read(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The verified bytes of a range, in parts; what lies beyond the end is left out.
+
+        Raises InvalidRange for a range that begins before 0 or after the end; while reading DataLost, CorruptChunk,
+        Unavailable.
+        """
+        if not 0 <= offset <= self.size_bytes or (length is not None and length < 0):
+            raise InvalidRange(f"no byte at {offset}: the file has {self.size_bytes} bytes", size_bytes=self.size_bytes)
+        return self.chunks.read(self.domain, self.manifest, offset, length)

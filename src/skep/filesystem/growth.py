@@ -1,0 +1,315 @@
+"""Adding to a tree: directories, files and versions of one transaction are gathered first and written together.
+
+Writing one file and writing ten thousand is the same code: every step looks and checks while nothing is written yet, so
+a bad item of a batch leaves the others alone; ``flush`` then costs a handful of statements whatever the number.
+
+    growth = Growth(books, spaces.lock(tx, space_id), actor_id, tx.now_us)
+    parent = growth.directory(tx, ("photos", "2024"), parents=True)
+    file, version = growth.put(tx, parent, "a.jpg", growth.existing(tx, parent, "a.jpg"), content, ...)
+    growth.flush(tx)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from skep.base.errors import NameClash, NodeNotFound, SkepError
+from skep.base.ids import Id, new_id
+from skep.chunks.manifest import Manifest
+from skep.db import Transaction, insert_new, prepared
+from skep.db import schema as s
+from skep.filesystem import quota, tree, versions
+from skep.filesystem.books import Books
+from skep.filesystem.names import Segments, child_path, join_path
+from skep.filesystem.ports import Note
+from skep.filesystem.spaces import Space
+from skep.filesystem.tree import Node, Touches
+
+Row = dict[str, Any]
+
+
+class Content(NamedTuple):
+    """Durable content that becomes a version."""
+
+    manifest: Manifest
+    encoded: bytes
+    size_bytes: int
+    etag: str
+    md5: bytes | None = None
+    sha1: bytes | None = None
+    sha256: bytes | None = None
+
+
+class Directory(NamedTuple):
+    """A directory that is there or will be after ``flush``."""
+
+    id: Id
+    path: str
+    chain: tuple[Id, ...]
+    """Its id and those of all directories above it, the root first."""
+    is_new: bool
+
+
+_new_files = s.nodes.c
+_UPDATE = prepared(
+    sa.update(s.nodes)
+    .where(_new_files.id == sa.bindparam("node"))
+    .values(
+        {
+            name: sa.bindparam(f"new_{name}")
+            for name in ("size_bytes", "changed", "version_id", "version_number", "etag", "mime", "modified_us")
+        }
+    )
+)
+_INSERT_VERSION = insert_new(s.versions)
+
+
+class Growth:
+    """What one transaction adds to one space. The space must be locked by the transaction."""
+
+    def __init__(self, books: Books, space: Space, actor_id: Id, now_us: int) -> None:
+        self.space = space
+        self.added_bytes = 0
+        self._books = books
+        self._actor_id = actor_id
+        self._now_us = now_us
+        self._notes: list[Note] = []
+        self._touches = Touches()
+        self._new: dict[Id, Row] = {}
+        self._updated: dict[Id, Row] = {}
+        self._versions: list[Row] = []
+        self._manifests: list[Manifest] = []
+        self._directories: dict[Segments, Directory] = {}
+        self._pending: dict[tuple[Id, str], Row] = {}
+
+    def look(self, tx: Transaction, segments: Segments, *, parents: bool) -> tuple[Directory | None, Row | None]:
+        """The parent directory of a path and the node that is there, each None where there is none yet.
+
+        Raises NameClash (a file stands in the way), NodeNotFound (no parent, and ``parents`` is false).
+        """
+        parent = self._directories.get(segments[:-1])
+        if parent is not None:
+            return parent, self._child(tx, parent, segments[-1])
+        place = tree.resolve(tx, self.space.root_id, segments)
+        if place.blocked_by is not None:
+            raise NameClash(f'path "{place.blocked_by}" exists as file', path=place.blocked_by)
+        if place.missing_parents:
+            return self._deepest(place.segments[:-1], place.chain, parents=parents)
+        parent = Directory(place.chain[-1], join_path(segments[:-1]), place.chain, False)
+        self._directories[segments[:-1]] = parent
+        return parent, None if place.node is None else place.node._asdict()
+
+    def _deepest(
+        self, wanted: Segments, chain: tuple[Id, ...], *, parents: bool
+    ) -> tuple[Directory | None, Row | None]:
+        """Nothing at the path yet: an earlier item may have put a file where a directory should be."""
+        if not parents:
+            raise NodeNotFound(f'directory "{join_path(wanted)}" does not exist', path=join_path(wanted))
+        upper = chain[-1]
+        for depth in range(len(chain) - 1, len(wanted)):
+            pending = self._pending.get((upper, wanted[depth]))
+            if pending is None:
+                break
+            if pending["kind"] == "file":
+                path = join_path(wanted[: depth + 1])
+                raise NameClash(f'path "{path}" exists as file', path=path)
+            upper = pending["id"]
+        return None, None
+
+    def _child(self, tx: Transaction, parent: Directory, name: str) -> Row | None:
+        pending = self._pending.get((parent.id, name))
+        if pending is not None or parent.is_new:
+            return pending
+        node = tree.child(tx, parent.id, name)
+        return None if node is None else node._asdict()
+
+    def directory(self, tx: Transaction, segments: Segments, *, parents: bool = True) -> Directory:
+        """The directory at a path, made if it is not there, with all above it if ``parents``.
+
+        Raises NameClash where a file is in the way, NodeNotFound where a parent is missing.
+        """
+        known = self._directories.get(segments)
+        if known is not None:
+            return known
+        if not segments:
+            root_id = self.space.root_id
+            made = Directory(root_id, "/", (root_id,), False)
+        else:
+            made = self._directory_below_root(tx, segments, parents=parents)
+        self._directories[segments] = made
+        return made
+
+    def _directory_below_root(self, tx: Transaction, segments: Segments, *, parents: bool) -> Directory:
+        parent, row = self.look(tx, segments, parents=parents)
+        if parent is None:
+            parent = self.directory(tx, segments[:-1])
+            row = None
+        if row is None:
+            return self.make_directory(parent, segments[-1])
+        path = join_path(segments)
+        if row["kind"] == "file":
+            raise NameClash(f'path "{path}" exists as file', path=path)
+        return Directory(row["id"], path, (*parent.chain, row["id"]), row["id"] in self._new)
+
+    def make_directory(
+        self,
+        parent: Directory,
+        name: str,
+        *,
+        modified_us: int | None = None,
+        attributes: str | None = None,
+    ) -> Directory:
+        """A new, empty directory in one that has no such name."""
+        row = self._new_row(parent, name, "directory", modified_us, attributes)
+        made = Directory(row["id"], child_path(parent.path, name), (*parent.chain, row["id"]), True)
+        self._note(Note("created", made.id, "directory", made.path, 0), made.chain, 0)
+        return made
+
+    def put(
+        self,
+        parent: Directory,
+        name: str,
+        there: Row | None,
+        content: Content,
+        *,
+        mime: str,
+        modified_us: int,
+        attributes: str | None = None,
+    ) -> tuple[Row, Row]:
+        """A file of this content, new or a new version of the one that is ``there``: its row and the version's."""
+        is_new = there is None
+        row = self._new_row(parent, name, "file", modified_us, attributes) if there is None else there
+        old_bytes: int = row["size_bytes"]
+        number = (row["version_number"] or 0) + 1
+        version = self._version(row["id"], number, content, mime, modified_us)
+        row.update(
+            size_bytes=content.size_bytes,
+            version_id=version["id"],
+            version_number=number,
+            etag=content.etag,
+            mime=mime,
+            modified_us=modified_us,
+        )
+        if row["id"] not in self._new:
+            self._updated[row["id"]] = row
+            self._pending[parent.id, name] = row
+        path = child_path(parent.path, name)
+        note = Note(
+            "created" if is_new else "updated",
+            row["id"],
+            "file",
+            path,
+            content.size_bytes,
+            version_number=number,
+            etag=content.etag,
+        )
+        row["changed"] = self._note(note, parent.chain, content.size_bytes - old_bytes)
+        return row, version
+
+    def row(self, node_id: Id) -> Row:
+        """The row of a node made here."""
+        return self._new[node_id]
+
+    def _new_row(self, parent: Directory, name: str, kind: str, modified_us: int | None, attributes: str | None) -> Row:
+        row: Row = Node(
+            id=new_id(),
+            space_id=self.space.id,
+            parent_id=parent.id,
+            name=name,
+            kind=kind,
+            size_bytes=0,
+            changed=0,
+            version_id=None,
+            version_number=None,
+            etag=None,
+            mime=None,
+            created_us=self._now_us,
+            modified_us=self._now_us if modified_us is None else modified_us,
+            attributes=attributes,
+        )._asdict()
+        self._new[row["id"]] = row
+        self._pending[parent.id, name] = row
+        return row
+
+    def _version(self, node_id: Id, number: int, content: Content, mime: str, modified_us: int) -> Row:
+        row: Row = {
+            "id": new_id(),
+            "node_id": node_id,
+            "number": number,
+            "size_bytes": content.size_bytes,
+            "etag": content.etag,
+            "mime": mime,
+            "md5": content.md5,
+            "sha1": content.sha1,
+            "sha256": content.sha256,
+            "manifest": content.encoded,
+            "created_us": self._now_us,
+            "modified_us": modified_us,
+            "created_by": self._actor_id,
+        }
+        self._versions.append(row)
+        self._manifests.append(content.manifest)
+        self.added_bytes += content.size_bytes
+        return row
+
+    def _note(self, note: Note, directories: Iterable[Id], delta_bytes: int) -> int:
+        """Note a change; its number is certain, because the space is locked."""
+        self._notes.append(note)
+        number = self.space.last_change + len(self._notes)
+        self._touches.add(directories, number, delta_bytes)
+        return number
+
+    def flush(self, tx: Transaction) -> None:
+        """Write it all. Raises QuotaExceeded."""
+        if not self._notes:
+            return
+        if self.added_bytes:
+            quota.charge(tx, self.space.id, self.added_bytes)
+        self._books.record(tx, self.space, self._notes, self._actor_id)
+        for row in self._new.values():
+            if row["kind"] == "directory":
+                row["changed"], row["size_bytes"] = self._touches.of(row["id"])
+        tx.many(tree.INSERT, list(self._new.values()))
+        tx.many(_UPDATE, [_renamed(row) for row in self._updated.values()])
+        tx.many(_INSERT_VERSION, self._versions)
+        self._touches.write(tx, but=self._new)
+        if self._manifests:
+            self._books.chunks.reference(tx, self.space.domain_id, self._manifests)
+        self._prune(tx)
+
+    def _prune(self, tx: Transaction) -> None:
+        """Let go of the oldest versions of files that have more than a file may keep."""
+        keep = self._books.limits.versions_max
+        if not keep:
+            return
+        for row in self._updated.values():
+            if row["version_number"] > keep:
+                versions.keep_newest(tx, self._books, self.space, row["id"], keep)
+
+
+def _renamed(row: Row) -> Row:
+    return {
+        "node": row["id"],
+        "new_size_bytes": row["size_bytes"],
+        "new_changed": row["changed"],
+        "new_version_id": row["version_id"],
+        "new_version_number": row["version_number"],
+        "new_etag": row["etag"],
+        "new_mime": row["mime"],
+        "new_modified_us": row["modified_us"],
+    }
+
+
+def attributes_of(text: str | None) -> dict[str, Any]:
+    """The attributes in a row's JSON."""
+    if not text:
+        return {}
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+Outcome = tuple[Row, Row, bool] | SkepError

@@ -1,0 +1,57 @@
+"""What happens to spaces when users and groups come and go: fills the hook protocols of ``auth``."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from skep.base.errors import InUse
+from skep.base.ids import Id
+from skep.db import Transaction, prepared
+from skep.db import schema as s
+from skep.filesystem import spaces
+from skep.filesystem.service import Filesystem
+
+_ANY_NODE = prepared(
+    sa.select(s.nodes.c.id)
+    .where(s.nodes.c.space_id == sa.bindparam("space"), s.nodes.c.id != sa.bindparam("root"))
+    .limit(1)
+)
+_DELETE_SPACE = prepared(sa.delete(s.spaces).where(s.spaces.c.id == sa.bindparam("space")))
+_DELETE_NODE = prepared(sa.delete(s.nodes).where(s.nodes.c.id == sa.bindparam("node")))
+_DELETE_CHANGES = prepared(sa.delete(s.changes).where(s.changes.c.space_id == sa.bindparam("space")))
+_DELETE_TAGS = prepared(sa.delete(s.tags).where(s.tags.c.user_id == sa.bindparam("user")))
+
+
+class SpaceHooks:
+    """Gives every new user and group a space; lets them go only when it is empty."""
+
+    def __init__(self, filesystem: Filesystem) -> None:
+        self._filesystem = filesystem
+
+    def user_created(self, tx: Transaction, user_id: Id, name: str) -> None:
+        """Make the user's personal space."""
+        self._filesystem.create_space(tx, "personal", user_id, name)
+
+    def group_created(self, tx: Transaction, group_id: Id, name: str) -> None:
+        """Make the group's space."""
+        self._filesystem.create_space(tx, "group", group_id, name)
+
+    def user_deleting(self, tx: Transaction, user_id: Id, name: str) -> None:
+        """Take the user's space away. Raises InUse while files are in it or in its trash."""
+        self._remove(tx, "personal", user_id, f"the user {name!r}")
+        tx.run(_DELETE_TAGS, {"user": user_id})
+
+    def group_deleting(self, tx: Transaction, group_id: Id, name: str) -> None:
+        """Take the group's space away. Raises InUse while files are in it or in its trash."""
+        self._remove(tx, "group", group_id, f"the group {name!r}")
+
+    def _remove(self, tx: Transaction, kind: str, owner_id: Id, owner: str) -> None:
+        there = spaces.of_owner(tx, kind, owner_id)
+        if there is None:
+            return
+        space = spaces.lock(tx, there.id)
+        if tx.one(_ANY_NODE, {"space": space.id, "root": space.root_id}) is not None:
+            raise InUse(f"the space of {owner} still holds files: delete them and empty its trash first")
+        tx.run(_DELETE_CHANGES, {"space": space.id})
+        tx.run(_DELETE_NODE, {"node": space.root_id})
+        tx.run(_DELETE_SPACE, {"space": space.id})

@@ -1,0 +1,91 @@
+"""What the file service needs of the packages below it, as protocols.
+
+``References`` is all that the synchronous functions need; the chunk service and the event log fill both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from skep.base.ids import Id
+from skep.chunks.manifest import Manifest
+from skep.crypto.hashing import Buffer
+from skep.crypto.keys import DomainKeys
+from skep.db import Transaction
+
+
+class References(Protocol):
+    """Counts who needs a chunk; always inside the caller's transaction."""
+
+    def reference(self, tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None:
+        """One more reference for every occurrence of every chunk."""
+        ...
+
+    def release(self, tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None:
+        """One reference less for every occurrence of every chunk."""
+        ...
+
+
+class Stored(Protocol):
+    """Content that is durable but not referenced yet."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def digests(self) -> Mapping[str, bytes]: ...
+
+
+class ContentStore(References, Protocol):
+    """The part of the chunk service that keeps the contents of files."""
+
+    async def write(
+        self,
+        domain: DomainKeys,
+        stream: AsyncIterator[Buffer],
+        *,
+        digests: Collection[str] = (),
+        limit_bytes: int | None = None,
+    ) -> Stored:
+        """Make a stream durable. Hold ``writing()`` from before this until the chunks are referenced."""
+        ...
+
+    async def write_many(
+        self, domain: DomainKeys, bodies: Sequence[Buffer], *, digests: Collection[str] = ()
+    ) -> Sequence[Stored]:
+        """Make many small bodies durable with one write."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Any]:
+        """Keep the garbage collector off what is written inside."""
+        ...
+
+    def read(
+        self, domain: DomainKeys, manifest: Manifest, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The verified bytes of a content."""
+        ...
+
+    async def domain(self, domain_id: Id) -> DomainKeys:
+        """The keys of a domain."""
+        ...
+
+    def create_domain(self, tx: Transaction, owner_id: Id) -> Id:
+        """The domain that a new space keeps its chunks in."""
+        ...
+
+
+class Note(NamedTuple):
+    """One entry for the journal of a space, before it has its number."""
+
+    kind: str
+    node_id: Id
+    node_kind: str
+    path: str
+    size_bytes: int
+    old_path: str | None = None
+    version_number: int | None = None
+    etag: str | None = None

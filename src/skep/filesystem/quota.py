@@ -1,0 +1,72 @@
+"""Quotas: a space may hold so many bytes, all versions and the trash counted.
+
+Checked three times: before a body is taken (``require_room`` with the declared length), while it streams
+(the service counts against ``room``), and in the transaction that commits it: ``charge`` is one guarded UPDATE, so
+no number of writers at once gets past the quota.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from skep.base.errors import QuotaExceeded, SpaceNotFound
+from skep.base.ids import Id
+from skep.db import Transaction, prepared
+from skep.db import schema as s
+from skep.filesystem import spaces
+from skep.filesystem.spaces import Space
+
+_c = s.spaces.c
+_CHARGE = prepared(
+    sa.update(s.spaces)
+    .where(
+        _c.id == sa.bindparam("space"),
+        sa.or_(_c.quota_bytes.is_(None), _c.used_bytes + sa.bindparam("size_bytes") <= _c.quota_bytes),
+    )
+    .values(used_bytes=_c.used_bytes + sa.bindparam("size_bytes"))
+)
+_RETURN = prepared(
+    sa.update(s.spaces)
+    .where(_c.id == sa.bindparam("space"))
+    .values(used_bytes=_c.used_bytes - sa.bindparam("size_bytes"))
+)
+
+
+def room(space: Space) -> int | None:
+    """Bytes that still fit; None: no limit."""
+    return None if space.quota_bytes is None else max(0, space.quota_bytes - space.used_bytes)
+
+
+def require_room(space: Space, size_bytes: int) -> None:
+    """Raise QuotaExceeded if so many more bytes do not fit."""
+    left = room(space)
+    if size_bytes > 0 and left is not None and size_bytes > left:
+        raise exceeded(space, size_bytes)
+
+
+def exceeded(space: Space, size_bytes: int) -> QuotaExceeded:
+    """The error for bytes that do not fit."""
+    return QuotaExceeded(
+        f"{size_bytes} bytes do not fit: the space {space.name!r} uses {space.used_bytes} of {space.quota_bytes}; "
+        "delete old versions, empty the trash or ask for a higher quota",
+        size_bytes=size_bytes,
+        used_bytes=space.used_bytes,
+        quota_bytes=space.quota_bytes,
+    )
+
+
+def charge(tx: Transaction, space_id: Id, size_bytes: int) -> None:
+    """Count new bytes to a space, or raise QuotaExceeded and count nothing. Locks the row of the space."""
+    if size_bytes <= 0:
+        give_back(tx, space_id, -size_bytes)
+    elif not tx.run(_CHARGE, {"space": space_id, "size_bytes": size_bytes}):
+        space = spaces.by_id(tx, space_id)
+        if space is None:
+            raise SpaceNotFound("no such space")
+        raise exceeded(space, size_bytes)
+
+
+def give_back(tx: Transaction, space_id: Id, size_bytes: int) -> None:
+    """Count bytes of a space as gone. Locks the row of the space."""
+    if not tx.run(_RETURN, {"space": space_id, "size_bytes": size_bytes}):
+        raise SpaceNotFound("no such space")

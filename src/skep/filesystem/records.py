@@ -1,0 +1,184 @@
+"""What goes in and out of the file service. All frozen; ids are 16 bytes, times UTC microseconds, sizes bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from skep.base.ids import Id
+
+if TYPE_CHECKING:
+    from skep.events import Change
+
+NodeKind = Literal["directory", "file"]
+SpaceKind = Literal["personal", "group"]
+
+DIRECTORY_MIME = "application/x-directory"
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Base of the plain records: no reference cycles, so the collector need not look at them."""
+
+
+class SpaceInfo(Record, frozen=True):
+    """One tree of files with one owner."""
+
+    id: Id
+    kind: SpaceKind
+    owner_id: Id
+    name: str
+    root_id: Id
+    quota_bytes: int | None
+    """None: no limit."""
+    used_bytes: int
+    """The bytes of all versions, the trash included."""
+    cursor: str
+    """Where the journal stands: follow changes from here to see all that comes later."""
+    created_us: int
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What still fits under the quota; None without one."""
+        return None if self.quota_bytes is None else max(0, self.quota_bytes - self.used_bytes)
+
+
+class NodeInfo(Record, frozen=True):
+    """A directory or a file as it is now."""
+
+    id: Id
+    space_id: Id
+    parent_id: Id | None
+    name: str
+    kind: NodeKind
+    path: str
+    size_bytes: int
+    """Of a file: its content. Of a directory: the current contents of all files below it."""
+    etag: str
+    """Of a file: from its content, so it stays on rename and move. Of a directory: new with every change below."""
+    mime: str
+    version_number: int | None
+    created_us: int
+    modified_us: int
+    tags: tuple[str, ...] = ()
+    """The asking user's own."""
+    attributes: Mapping[str, Any] = {}
+    md5: bytes | None = None
+    sha1: bytes | None = None
+    sha256: bytes | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it can hold others."""
+        return self.kind == "directory"
+
+
+class VersionInfo(Record, frozen=True):
+    """One content that a file has or had."""
+
+    id: Id
+    node_id: Id
+    number: int
+    size_bytes: int
+    etag: str
+    mime: str
+    created_us: int
+    modified_us: int
+    created_by: Id | None
+    is_current: bool
+    md5: bytes | None = None
+    sha1: bytes | None = None
+    sha256: bytes | None = None
+
+
+class TrashInfo(Record, frozen=True):
+    """A node in the trash, with all that was below it."""
+
+    node_id: Id
+    space_id: Id
+    name: str
+    kind: NodeKind
+    path: str
+    """Where it was."""
+    size_bytes: int
+    deleted_us: int
+    deleted_by: Id | None
+
+
+class Conditions(Record, frozen=True):
+    """What must hold of a node for a change to be made (RFC 9110 section 13).
+
+    ETags may come bare or quoted; ``*`` stands for any existing node.
+    """
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+    if_unmodified_since_us: int | None = None
+
+
+ALWAYS = Conditions()
+"""No condition."""
+
+
+class BatchItem(Record, frozen=True):
+    """One small file of a batch."""
+
+    path: str
+    body: bytes
+    modified_us: int | None = None
+    mime: str | None = None
+    conditions: Conditions = ALWAYS
+    expected_digests: Mapping[str, bytes] = {}
+
+
+class WriteResult(Record, frozen=True):
+    """What a write made."""
+
+    node: NodeInfo
+    version: VersionInfo
+    created: bool
+    """Whether the file is new, rather than a new version of one."""
+
+
+class ChangePage(Record, frozen=True):
+    """A run of a space's journal."""
+
+    changes: tuple[Change, ...]
+    cursor: str
+    """Ask on from here."""
+    more: bool
+    """Whether there is more already."""
+
+
+class Limits(Record, frozen=True):
+    """The settings of the file service."""
+
+    quota_bytes: int | None = None
+    """Given to new spaces; None: no limit."""
+    file_bytes_max: int = 1 << 46
+    batch_items_max: int = 10_000
+    batch_bytes_max: int = 64 << 20
+    page_max: int = 20_000
+    """Entries in one answer of a listing."""
+    tree_max: int = 100_000
+    """Nodes that one copy, or one move to another space, takes along."""
+    path_bytes_max: int = 4096
+    depth_max: int = 128
+    attributes_bytes_max: int = 64 << 10
+    tags_max: int = 64
+    """Tags of one user on one node."""
+    versions_max: int = 100
+    """Versions kept of a file; 0: all."""
+    versions_days: int = 365
+    """Days after which a replaced version goes; 0: never."""
+    trash_days: int = 30
+    """Days after which a trashed node goes; 0: never."""
+    trash_max: int = 100_000
+    """Entries kept in the trash of a space: the oldest go first; 0: all."""
+    journal_days: int = 90
+    """Days that the journal reaches back; 0: for ever."""
+    digest_bytes_max: int = 1 << 20
+    """Bodies up to this size get all digests while they are written."""
+    wait_s_max: float = 300.0
+    """Longest wait for changes."""

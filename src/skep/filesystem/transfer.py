@@ -1,0 +1,131 @@
+"""Bodies on their way in: counted against what was declared and what there is room for, then made durable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+from skep.base.errors import BodyTooLarge, ChecksumMismatch, LengthMismatch, MalformedRequest, QuotaExceeded
+from skep.base.ids import Id
+from skep.chunks.manifest import Manifest, etag
+from skep.crypto.hashing import Buffer
+from skep.crypto.keys import DomainKeys
+from skep.filesystem.growth import Content
+from skep.filesystem.ports import ContentStore, Stored
+from skep.filesystem.versions import Version
+
+DIGESTS = ("md5", "sha1", "sha256")
+
+
+async def receive(
+    chunks: ContentStore,
+    domain: DomainKeys,
+    stream: AsyncIterator[Buffer],
+    *,
+    length: int | None,
+    room_bytes: int | None,
+    file_bytes_max: int,
+    digest_bytes_max: int,
+    expected: Mapping[str, bytes],
+) -> Content:
+    """Make a body durable.
+
+    Raises LengthMismatch (shorter or longer than ``length``), QuotaExceeded (past ``room_bytes``), BodyTooLarge,
+    ChecksumMismatch (``expected`` digests by name), MalformedRequest (a digest that we do not know).
+    """
+    check_known(expected)
+    counted = _counted(stream, length, room_bytes, file_bytes_max)
+    if length is None:
+        counted, length = await _peeked(counted, digest_bytes_max)
+    wanted: Collection[str] = DIGESTS if length is not None and length <= digest_bytes_max else tuple(expected)
+    stored = await chunks.write(domain, counted, digests=wanted)
+    check_digests(stored, expected)
+    return content_of(stored)
+
+
+def content_of(stored: Stored) -> Content:
+    """Durable bytes as the content of a version to be."""
+    digests = stored.digests
+    manifest = stored.manifest
+    return Content(
+        manifest,
+        manifest.encode(),
+        stored.size_bytes,
+        etag(manifest),
+        digests.get("md5"),
+        digests.get("sha1"),
+        digests.get("sha256"),
+    )
+
+
+def check_known(expected: Mapping[str, bytes]) -> None:
+    """Raise MalformedRequest for a digest that cannot be checked."""
+    unknown = sorted(expected.keys() - set(DIGESTS))
+    if unknown:
+        raise MalformedRequest(f"cannot check the digest {unknown[0]!r}: send one of {', '.join(DIGESTS)}")
+
+
+def check_digests(stored: Stored, expected: Mapping[str, bytes]) -> None:
+    """Raise ChecksumMismatch unless the bytes have the digests that their sender declared."""
+    for name, value in expected.items():
+        if stored.digests[name] != value:
+            raise ChecksumMismatch(
+                f"the body has {name} {stored.digests[name].hex()}, not {value.hex()} as declared: send it again",
+                algorithm=name,
+            )
+
+
+async def _counted(
+    stream: AsyncIterator[Buffer], length: int | None, room_bytes: int | None, file_bytes_max: int
+) -> AsyncIterator[Buffer]:
+    size_bytes = 0
+    async for part in stream:
+        size_bytes += len(part)
+        if length is not None and size_bytes > length:
+            raise LengthMismatch(f"the body is longer than the {length} bytes declared", length=length)
+        if size_bytes > file_bytes_max:
+            raise BodyTooLarge(f"a file has at most {file_bytes_max} bytes", limit_bytes=file_bytes_max)
+        if room_bytes is not None and size_bytes > room_bytes:
+            raise QuotaExceeded(
+                f"the body does not fit: the space has room for {room_bytes} bytes", free_bytes=room_bytes
+            )
+        yield part
+    if length is not None and size_bytes != length:
+        raise LengthMismatch(f"the body ended after {size_bytes} of the {length} bytes declared", length=length)
+
+
+async def _peeked(stream: AsyncIterator[Buffer], enough_bytes: int) -> tuple[AsyncIterator[Buffer], int | None]:
+    """The same stream, and its length if it ends within ``enough_bytes``."""
+    head: list[bytes] = []
+    size_bytes = 0
+    async for part in stream:
+        head.append(bytes(part))
+        size_bytes += len(part)
+        if size_bytes > enough_bytes:
+            return _chained(head, stream), None
+    return _chained(head, stream), size_bytes
+
+
+async def _chained(head: list[bytes], rest: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+    for part in head:
+        yield part
+    head.clear()
+    async for later in rest:
+        yield later
+
+
+async def rewrite(
+    chunks: ContentStore, source: DomainKeys, target: DomainKeys, versions: Sequence[Version]
+) -> dict[Id, Manifest]:
+    """Read contents from one domain and write them under another; the new manifests by version id.
+
+    Hold ``chunks.writing()`` from before this until they are referenced.
+    """
+    known: dict[bytes, Manifest] = {}
+    found: dict[Id, Manifest] = {}
+    for version in versions:
+        manifest = known.get(version.manifest)
+        if manifest is None:
+            body = chunks.read(source, Manifest.decode(version.manifest))
+            manifest = known[version.manifest] = (await chunks.write(target, body)).manifest
+        found[version.id] = manifest
+    return found

@@ -1,0 +1,139 @@
+"""Committing content to paths: one file, or thousands with a result for each, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from skep.base.errors import InvalidPath, NameClash, SkepError
+from skep.base.ids import Id
+from skep.db import Transaction
+from skep.filesystem import conditions as conditions_
+from skep.filesystem import info, mimes, quota, spaces, tags, tree
+from skep.filesystem.books import Books
+from skep.filesystem.growth import Content, Directory, Growth, Row
+from skep.filesystem.names import Segments, join_path
+from skep.filesystem.records import Conditions, WriteResult
+from skep.filesystem.spaces import Space
+from skep.filesystem.tree import Node
+
+
+class Incoming(NamedTuple):
+    """Durable content on its way to a path."""
+
+    segments: Segments
+    content: Content
+    mime: str | None
+    modified_us: int | None
+    conditions: Conditions
+
+
+def check_before(
+    tx: Transaction, space: Space, segments: Segments, conditions: Conditions, size_bytes: int | None, *, parents: bool
+) -> None:
+    """Refuse early, before a body is taken, what the commit would refuse anyway as things stand now."""
+    place = tree.resolve(tx, space.root_id, segments)
+    if place.blocked_by is not None:
+        raise NameClash(f'path "{place.blocked_by}" exists as file', path=place.blocked_by)
+    if place.missing_parents and not parents:
+        raise tree.missing(join_path(segments[:-1]), "directory")
+    _check_there(place.node._asdict() if place.node is not None else None, segments, conditions)
+    quota.require_room(space, size_bytes or 0)
+
+
+def put_files(
+    tx: Transaction, books: Books, space_id: Id, actor_id: Id, items: Sequence[Incoming], *, parents: bool
+) -> list[WriteResult | SkepError]:
+    """Make each content the current version at its path; the result or the refusal of each, in order.
+
+    A refused item leaves no trace; what the others made is committed together.
+    """
+    space = spaces.lock(tx, space_id)
+    growth = Growth(books, space, actor_id, tx.now_us)
+    outcomes: list[SkepError | tuple[Row, Row, str]] = []
+    there_before: list[Id] = []
+    for item in items:
+        try:
+            outcomes.append(_put(tx, growth, item, there_before, parents=parents))
+        except SkepError as refusal:
+            outcomes.append(refusal)
+    growth.flush(tx)
+    tagged = tags.of_nodes(tx, actor_id, there_before) if there_before else {}
+    return [one if isinstance(one, SkepError) else _result(one, tagged) for one in outcomes]
+
+
+def put_file(
+    tx: Transaction, books: Books, space_id: Id, actor_id: Id, item: Incoming, *, parents: bool
+) -> WriteResult:
+    """``put_files`` for one, which raises its refusal."""
+    result = put_files(tx, books, space_id, actor_id, [item], parents=parents)[0]
+    if isinstance(result, SkepError):
+        raise result
+    return result
+
+
+def _put(
+    tx: Transaction, growth: Growth, item: Incoming, there_before: list[Id], *, parents: bool
+) -> tuple[Row, Row, str]:
+    if not item.segments:
+        raise InvalidPath("the root of a space is a directory: give the path of a file", path="/")
+    parent, there = growth.look(tx, item.segments, parents=parents)
+    _check_there(there, item.segments, item.conditions)
+    _check_room(growth, item.content.size_bytes)
+    if parent is None:
+        parent = growth.directory(tx, item.segments[:-1])
+    if there is not None:
+        there_before.append(there["id"])
+    name = item.segments[-1]
+    row, version = growth.put(
+        parent,
+        name,
+        there,
+        item.content,
+        mime=mimes.given(item.mime, name),
+        modified_us=tx.now_us if item.modified_us is None else item.modified_us,
+    )
+    return dict(row), version, join_path(item.segments)
+
+
+def _check_there(there: Row | None, segments: Segments, conditions: Conditions) -> None:
+    path = join_path(segments)
+    if there is not None and there["kind"] == "directory":
+        raise NameClash(f'path "{path}" exists as directory', path=path)
+    if there is None:
+        conditions_.require(conditions, None, 0, path)
+    else:
+        conditions_.require(conditions, there["etag"], there["modified_us"], path)
+
+
+def _check_room(growth: Growth, size_bytes: int) -> None:
+    space = growth.space
+    taken = space._replace(used_bytes=space.used_bytes + growth.added_bytes)
+    quota.require_room(taken, size_bytes)
+
+
+def _result(outcome: tuple[Row, Row, str], tagged: dict[Id, tuple[str, ...]]) -> WriteResult:
+    row, version, path = outcome
+    node = Node(**row)
+    digests = (version["md5"], version["sha1"], version["sha256"])
+    return WriteResult(
+        node=info.node_info(node, path, tagged.get(node.id, ()), digests),
+        version=info.version_of_row(version, node.version_number),
+        created=node.version_number == 1,
+    )
+
+
+def make_directory(
+    tx: Transaction, books: Books, space_id: Id, actor_id: Id, segments: Segments, *, parents: bool, exist_ok: bool
+) -> tuple[Node, bool]:
+    """The directory at a path, and whether it is new. Raises NameClash, NodeNotFound."""
+    space = spaces.lock(tx, space_id)
+    place = tree.resolve(tx, space.root_id, segments)
+    if place.node is not None:
+        if not place.node.is_directory or not exist_ok:
+            raise NameClash(f'path "{place.path}" exists as {place.node.kind}', path=place.path)
+        return place.node, False
+    growth = Growth(books, space, actor_id, tx.now_us)
+    made: Directory = growth.directory(tx, segments, parents=parents)
+    growth.flush(tx)
+    return Node(**growth.row(made.id)), True
