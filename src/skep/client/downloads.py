@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +36,7 @@ class Download:
     root: Path
     space: str | None = None
     progress: Progress | None = None
-    cancel: Cancel = Cancel()  # noqa: RUF009 - replaced by callers that cancel
+    cancel: Cancel = field(default_factory=Cancel)
     threads: int = 4
     version: int | None = None
     """Of a single file: an older one."""

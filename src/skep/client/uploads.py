@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skep.base.errors import Conflict, LocalFailure, NotFound, SkepError
 from skep.client.files import BatchItem, Files
@@ -34,7 +34,7 @@ class Upload:
     space: str | None = None
     journal: Journal | None = None
     progress: Progress | None = None
-    cancel: Cancel = Cancel()  # noqa: RUF009 - replaced by callers that cancel
+    cancel: Cancel = field(default_factory=Cancel)
     threads: int = 4
 
 

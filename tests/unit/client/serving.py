@@ -38,6 +38,7 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], None], *, reads_body: boo
             peer.connections.add(self.client_address[1])
             body = read_body(self) if reads_body else b""
             headers = {name.lower(): value for name, value in self.headers.items()}
+            self.taken = body
             peer.seen.append(Seen(self.command, self.path, headers, body))
             peer.answer(self)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
-import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,13 +14,7 @@ from skep.client.calls import Caller, target_of
 from skep.client.retries import RetryPolicy
 from skep.client.transport import FileBody, StreamBody, Transport, parse_address
 
-_spec = importlib.util.spec_from_file_location("client_serving", Path(__file__).with_name("serving.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["client_serving"] = _module
-_spec.loader.exec_module(_module)
-serving, respond = _module.serving, _module.respond
+from .serving import respond, serving
 
 QUICK = RetryPolicy(attempts=3, first_pause_s=0, pause_max_s=0)
 
