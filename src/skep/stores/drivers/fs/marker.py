@@ -25,6 +25,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 def encode_marker(identity: StoreIdentity) -> bytes:
+    """The record of an identity."""
     record = _Record("skep-store", _VERSION, id_text(identity.hive_id), id_text(identity.store_id), identity.created_us)
     return msgspec.json.encode(record) + b"\n"
 

@@ -86,6 +86,7 @@ def read_identity(calls: Calls, root_fd: int) -> StoreIdentity | None:
 
 
 def new_temp_name() -> str:
+    """A name in ``temp`` that the sweep knows and nobody else has."""
     return f"put-{new_id().hex()}"
 
 
