@@ -56,11 +56,13 @@ def _first_cut(view: memoryview, table: tuple[int, ...]) -> int:
     if size <= CHUNK_BYTES_MIN:
         return size
     gear = 0
-    mask = _MASK_BEFORE_AVERAGE
-    for position in range(CHUNK_BYTES_MIN, size - size % 2):
-        if position == CHUNK_BYTES_AVERAGE:
-            mask = _MASK_AFTER_AVERAGE
-        gear = ((gear << 1) + table[view[position]]) & _BITS
-        if not gear & mask:
-            return position
+    end = size - size % 2
+    for first, last, mask in (
+        (CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, _MASK_BEFORE_AVERAGE),
+        (CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, _MASK_AFTER_AVERAGE),
+    ):
+        for position, byte in enumerate(view[first : min(last, end)], first):
+            gear = ((gear << 1) + table[byte]) & _BITS
+            if not gear & mask:
+                return position
     return size
