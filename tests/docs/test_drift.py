@@ -59,6 +59,18 @@ def test_links_between_the_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_pages_that_the_code_points_to_are_there() -> None:
+    named = re.compile(r"\bdocs/[\w/-]+\.md\b")
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.toml")]
+    missing = {
+        f"{path.relative_to(ROOT)}: {page}"
+        for path in sources
+        for page in named.findall(path.read_text())
+        if not (ROOT / page).exists()
+    }
+    assert missing == set()
+
+
 def test_every_direct_dependency_is_accounted_for() -> None:
     """docs/DEPENDENCIES.md says why each library is there."""
     import tomllib

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE_LINES_MAX = 600
+FILE_LINES_MAX = 700
 FUNCTION_LINES_MAX = 90
 
 
