@@ -8,13 +8,10 @@ Each page is a function from the code to text; ``PAGES`` lists them.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -123,10 +120,11 @@ def _command_lines(group: click.Group, name: str, parent: str) -> Iterator[str]:
 
 def api_page() -> str:
     """Every operation of the JSON API."""
+    from skep.frontends.api.app import all_operations
     from skep.frontends.api.operation import Operation, signature_of
 
     by_tag: dict[str, list[Operation]] = {}
-    for operation in operations():
+    for operation in all_operations():
         by_tag.setdefault(operation.tag, []).append(operation)
     lines = [
         "# JSON API",
@@ -167,12 +165,6 @@ def _fields(kind: Any) -> list[str]:
     return [f"`{field.encode_name}`{'' if field.required else '?'}" for field in msgspec.structs.fields(kind)]
 
 
-def operations() -> list[Any]:
-    """Every operation that a module of ``skep.frontends.api`` lists in OPERATIONS."""
-    package = importlib.import_module("skep.frontends.api")
-    return [each for module in _modules(package) for each in getattr(module, "OPERATIONS", ())]
-
-
 def events_page() -> str:
     """The page as it is, with the table of operators' events as the code has it."""
     from skep.events.records import Event
@@ -189,13 +181,6 @@ def _event_row(event: Any) -> str:
     fields = [f"`{field.name}`" for field in msgspec.structs.fields(event) if field.name != "at_us"]
     meaning = " ".join(inspect.cleandoc(event.__doc__ or "").split()).rstrip(".")
     return f"| `{event.kind()}` | {meaning} | {', '.join(fields)} |"
-
-
-def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    """A package's modules, imported; migrations and doubles aside."""
-    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if ".migrations" not in found.name and ".testing" not in found.name and not found.name.endswith("__main__"):
-            yield importlib.import_module(found.name)
 
 
 PAGES: dict[str, Callable[[], str]] = {
