@@ -60,7 +60,6 @@ class Background:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                cwd="/",
             )
         self._pid_file.write_text(
             json.dumps({"pid": process.pid, "started": start_mark(process.pid), "url": url}) + "\n"

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from skep.base.durations import parse_duration
 from skep.cli.exits import DONE, INTEGRITY
-from skep.cli.options import with_hive
+from skep.cli.options import ListingGroup, with_hive
 from skep.cli.output import Output, human_time, shown, table
 from skep.client.hive import Hive
 
@@ -46,15 +47,34 @@ def repair(output: Output, hive: Hive, progress: bool | None, detach: bool) -> i
 
 
 @click.command()
+@click.option("--grace", metavar="DURATION", help="How long unused content is kept, such as 1h (default: the setting).")
+@click.option("--repack", is_flag=True, help="Also write half-dead packs anew, to free their room.")
+@click.option("--sweep", is_flag=True, help="Also look for shards in the stores that nothing knows of.")
 @progress_option
 @detach_option
 @with_hive
-def gc(output: Output, hive: Hive, progress: bool | None, detach: bool) -> int:
+def gc(
+    output: Output,
+    hive: Hive,
+    grace: str | None,
+    repack: bool,
+    sweep: bool,
+    progress: bool | None,
+    detach: bool,
+) -> int:
     """Delete content that nothing refers to any more.
 
     Only what has been unused for the grace period (`skep config explain storage.grace_s`) goes.
+
+    \b
+    Examples:
+      skep gc --progress
+      skep gc --repack --sweep
     """
-    return _job(output, hive, "gc", {}, progress, detach)
+    options: dict[str, object] = {"repack": repack, "sweep": sweep}
+    if grace is not None:
+        options["grace_s"] = parse_duration(grace)
+    return _job(output, hive, "gc", options, progress, detach)
 
 
 @click.command()
@@ -93,19 +113,24 @@ def _job(output: Output, hive: Hive, kind: str, options: dict[str, object], prog
 
 
 def _found_damage(result: Any) -> bool:
-    """Whether a check says that something is not well: ``clean`` false, or a list of ``problems``."""
-    if not isinstance(result, dict):
-        return False
-    return result.get("clean") is False or bool(result.get("problems"))
+    """Whether a check says that something is not well."""
+    return isinstance(result, dict) and result.get("clean") is False
 
 
 def _result(kind: str, result: Any) -> str:
     if not isinstance(result, dict):
         return f"{kind} is done"
-    problems = result.get("problems") or []
-    rows = [[key.replace("_", " "), shown(str(value))] for key, value in result.items() if key != "problems"]
-    lines = [f"  {shown(str(problem))}" for problem in problems]
-    return "\n".join([f"{kind} is done", table(["", ""], rows), *lines]).rstrip()
+    if "clean" in result:
+        return _findings(result)
+    rows = [[key.replace("_", " "), shown(str(value))] for key, value in result.items()]
+    return f"{kind} is done\n{table(['', ''], rows)}".rstrip()
+
+
+def _findings(result: dict[str, Any]) -> str:
+    if result["clean"]:
+        return "everything is there and whole"
+    rows = [[finding["kind"], shown(finding["subject"]), shown(finding["message"])] for finding in result["findings"]]
+    return f"{table(['kind', 'what', 'finding'], rows)}\n{len(rows)} findings"
 
 
 @contextlib.contextmanager
@@ -132,7 +157,7 @@ def _bar(kind: str, visible: bool) -> Iterator[Callable[[dict[str, Any]], None]]
         yield told
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def workers() -> None:
     """The hive's background work: scrubbing, repairing, collecting, snapshots."""
 

@@ -8,7 +8,7 @@ import click
 
 from skep.base.errors import BadInput, CursorTooOld, NodeNotFound, VersionNotFound
 from skep.cli.file_commands import space_option
-from skep.cli.options import confirmed, with_hive
+from skep.cli.options import ListingGroup, confirmed, with_hive
 from skep.cli.output import Output, human_size, human_time, shown, table
 from skep.cli.places import hive_path, space_id
 from skep.client.hive import Hive
@@ -83,7 +83,7 @@ def _version_before(hive: Hive, node_id: str, path: str) -> int:
     return int(max(older))
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def trash() -> None:
     """See, restore or empty the trash."""
 

@@ -14,8 +14,18 @@ from skep.cli.output import Output
 if TYPE_CHECKING:
     from skep.client.hive import Hive
 
+_LISTING_OPTIONS = frozenset({"--json", "-q", "--quiet", "--hive", "--space"})
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class ListingGroup(click.Group):
+    """A group of which ``ls`` is meant when no command is named: ``skep store`` is ``skep store ls``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] in _LISTING_OPTIONS:
+            args = ["ls", *args]
+        return super().parse_args(ctx, args)
 
 
 def with_output(command: Callable[Concatenate[Output, P], R]) -> Callable[P, R]:

@@ -8,7 +8,7 @@ import click
 
 from skep.base.durations import parse_duration
 from skep.base.errors import BadInput
-from skep.cli.options import confirmed, with_hive
+from skep.cli.options import ListingGroup, confirmed, with_hive
 from skep.cli.output import Output, human_time, shown, table
 from skep.client.hive import Hive
 
@@ -29,7 +29,7 @@ def _new_password(from_stdin: bool) -> str:
 stdin_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def user() -> None:
     """Accounts of this hive."""
 
@@ -143,7 +143,7 @@ def user_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
     output.value({"deleted": name})
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def group() -> None:
     """Groups of users, each with a space of its own."""
 
@@ -214,7 +214,7 @@ def group_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
     output.value({"deleted": name})
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def invite() -> None:
     """Invitations to this hive: whoever holds one may make an account."""
 
@@ -260,7 +260,7 @@ def invite_rm(output: Output, hive: Hive, invite_id: str) -> None:
     output.value({"revoked": invite_id})
 
 
-@click.group("app-password")
+@click.group("app-password", cls=ListingGroup)
 def app_password() -> None:
     """Passwords for programs that cannot log in like people."""
 

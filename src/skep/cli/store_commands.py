@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from skep.cli.exits import DONE, FAILED
-from skep.cli.options import SIZE, confirmed, with_hive, with_output
+from skep.cli.options import SIZE, ListingGroup, confirmed, with_hive, with_output
 from skep.cli.output import Output, human_duration, human_size, shown, table
 from skep.client.hive import Hive
 
 SECRET_MAX = 65_536
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def store() -> None:
     """The places that hold the hive's data: directories, buckets, clouds."""
 
@@ -71,21 +71,20 @@ def store_add(
     output.value(made, lambda: _table([made]))
 
 
-@store.command("set")
+@store.command("readonly")
 @click.argument("name")
-@click.argument("state", type=click.Choice(["active", "readonly", "draining", "lost"]))
 @with_hive
-def store_set(output: Output, hive: Hive, name: str, state: str) -> None:
-    """Change what a store is used for.
+def store_readonly(output: Output, hive: Hive, name: str) -> None:
+    """Let a store keep what it has and take nothing new."""
+    _set_state(output, hive, name, "readonly")
 
-    \b
-    active    it takes new shards
-    readonly  it keeps what it has and takes nothing new
-    draining  its shards are moved elsewhere
-    lost      its shards are rebuilt elsewhere from the others
-    """
-    changed = hive.administration.set_store_state(name, state)
-    output.value(changed, lambda: _table([changed]))
+
+@store.command("activate")
+@click.argument("name")
+@with_hive
+def store_activate(output: Output, hive: Hive, name: str) -> None:
+    """Let a store take new shards (again)."""
+    _set_state(output, hive, name, "active")
 
 
 @store.command("drain")
@@ -96,10 +95,24 @@ def store_drain(output: Output, hive: Hive, name: str) -> None:
 
     \b
     Example:
-      skep store drain disk2 ; skep workers ls ; skep store rm disk2
+      skep store drain disk2 ; skep repair --progress ; skep store rm disk2
     """
-    changed = hive.administration.set_store_state(name, "draining")
-    output.value(changed, f"{shown(changed['name'])} is draining: `skep store ls` shows what is left on it")
+    _set_state(output, hive, name, "draining")
+
+
+@store.command("lost")
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@with_hive
+def store_lost(output: Output, hive: Hive, name: str, yes: bool) -> None:
+    """Say that a store will not come back: its shards are rebuilt elsewhere from the others."""
+    confirmed(f"Give up what is in the store {shown(name)}?", yes)
+    _set_state(output, hive, name, "lost")
+
+
+def _set_state(output: Output, hive: Hive, name: str, state: str) -> None:
+    changed = hive.administration.set_store_state(name, state)
+    output.value(changed, lambda: _table([changed]))
 
 
 @store.command("rm")
@@ -115,29 +128,48 @@ def store_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
 
 @store.command("check")
 @click.argument("place", metavar="URL|NAME")
+@click.option("--secret-stdin", is_flag=True, help="Read the secret key of a URL from standard input.")
 @click.option("--hive", "hive_url", envvar="SKEP_HIVE", metavar="URL", help="Which hive, if a NAME is given.")
 @with_output
-def store_check(output: Output, place: str, hive_url: str | None) -> int:
+def store_check(output: Output, place: str, secret_stdin: bool, hive_url: str | None) -> int:
     """Check that a place behaves as a store must, with the suite that every driver passes.
 
     A URL is checked from this machine, before it is added; a NAME is one of the hive's stores, checked
-    by the hive. Only keys of the check's own are written, and removed afterwards.
+    by the hive. Only keys of the check's own are written, a few MB, and removed afterwards. Exits with 1
+    when something is wrong.
 
     \b
     Examples:
       skep store check fs:///mnt/disk2
       skep store check disk2
     """
+    results = _check_url(output, place, secret_stdin) if ":" in place else _check_named(output, place, hive_url)
+    failed = [result for result in results if result["outcome"] == "failed"]
+    verdict = f"{len(failed)} of {len(results)} checks FAILED" if failed else "it behaves as a store must"
+    output.value({"passed": not failed, "results": results}, verdict)
+    return FAILED if failed else DONE
+
+
+def _check_url(output: Output, url: str, secret_stdin: bool) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from skep.cli.store_checking import check_url
+
+    secret = sys.stdin.readline(SECRET_MAX).rstrip("\r\n").encode() if secret_stdin else None
+    results = check_url(url, secret, lambda result: output.step(_result_line(asdict(result))))
+    return [asdict(result) for result in results]
+
+
+def _check_named(output: Output, name: str, hive_url: str | None) -> list[dict[str, Any]]:
     from skep.cli.connecting import open_hive
 
     with open_hive(hive_url) as hive:
-        answer = hive.administration.check_store(place)
-    passed, report = answer["passed"], answer["report"]
-    output.value({"passed": passed, "report": report}, lambda: _checked(passed, report))
-    return DONE if passed else FAILED
+        report = hive.administration.check_store(name)["report"]
+    results: list[dict[str, Any]] = report["results"] if isinstance(report, dict) else report
+    for result in results:
+        output.step(_result_line(result))
+    return results
 
 
-def _checked(passed: bool, report: Any) -> str:
-    lines = [str(line) for line in report] if isinstance(report, list) else [str(report)]
-    verdict = "it behaves as a store must" if passed else "it does NOT behave as a store must"
-    return "\n".join([*map(shown, lines), verdict])
+def _result_line(result: dict[str, Any]) -> str:
+    return f"{result['outcome']:7} {shown(result['name'])}  {shown(result['detail'])}".rstrip()

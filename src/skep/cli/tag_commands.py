@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from skep.cli.file_commands import space_option
-from skep.cli.options import with_hive
+from skep.cli.options import ListingGroup, with_hive
 from skep.cli.output import Output, human_size, shown, table
 from skep.cli.places import hive_path, space_id
 from skep.client.hive import Hive
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def tag() -> None:
     """Set, remove or list tags: your own words on files and directories."""
 
