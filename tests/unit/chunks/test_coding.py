@@ -8,7 +8,16 @@ import pytest
 from blake3 import blake3
 
 from skep.base.errors import DataLost
-from skep.chunks.coding import Coder, PlainCoder, coder, encode_parity, rebuild, rebuild_blocks, which_backend
+from skep.chunks.coding import (
+    Coder,
+    PlainCoder,
+    choose_sources,
+    coder,
+    encode_parity,
+    rebuild,
+    rebuild_blocks,
+    which_backend,
+)
 from skep.chunks.galois import generator, inverse, multiples, multiply, recovery_rows
 from skep.chunks.isal import find_isal
 from skep.chunks.scheme import Scheme
@@ -97,6 +106,11 @@ def test_what_is_there_or_is_a_copy_is_not_copied_again() -> None:
     scheme = Scheme.of(2, 1)
     shards = shards_of(scheme)
     assert rebuild(scheme, {0: shards[0], 1: shards[1]}, [1])[1] is shards[1]
+
+
+def test_data_shards_are_preferred_as_sources() -> None:
+    """Each one that is there is a row of the identity: less to compute."""
+    assert choose_sources(Scheme.of(3, 3), dict.fromkeys((5, 4, 2, 0))) == (0, 2, 4)
 
 
 def test_one_parity_is_xor_and_mirrors_are_copies() -> None:

@@ -121,6 +121,11 @@ def test_cuts_that_more_bytes_could_move_are_left_out() -> None:
         assert rest <= CHUNK_BYTES_MAX
 
 
+def test_a_chunk_of_the_longest_size_is_settled_at_once() -> None:
+    assert cuts(bytes(CHUNK_BYTES_MAX), SEED, final=False) == [CHUNK_BYTES_MAX]
+    assert cuts(bytes(CHUNK_BYTES_MAX - 1), SEED, final=False) == []
+
+
 def test_chunks_are_gone_with_the_next_push_unless_a_view_is_taken() -> None:
     splitter = Splitter(SEED, pool=BufferPool())
     chunks = splitter.push(memoryview(NOISE)[:WINDOW_BYTES])
