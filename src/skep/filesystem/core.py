@@ -1,0 +1,74 @@
+"""What all faces of the file service share: its parts, its limits, and how a change is committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from skep.base.clock import Clock
+from skep.base.errors import BadInput, InvalidPath
+from skep.db import Database, Transaction
+from skep.events import EventLog, Journal
+from skep.filesystem.books import Books
+from skep.filesystem.names import Segments, split_path
+from skep.filesystem.ports import ContentStore
+from skep.filesystem.records import Limits
+
+T = TypeVar("T")
+READ = "files:read"
+WRITE = "files:write"
+
+
+class Core:
+    """The parts. Lives on one event loop."""
+
+    def __init__(
+        self,
+        db: Database,
+        chunks: ContentStore,
+        log: EventLog,
+        journal: Journal,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.books = Books(chunks, log, self.limits)
+        self._db = db
+        self._chunks = chunks
+        self._journal = journal
+        self._clock = clock
+
+    def _split(self, path: str) -> Segments:
+        return split_path(path, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)
+
+    def _file_segments(self, path: str) -> Segments:
+        segments = self._split(path)
+        if not segments:
+            raise InvalidPath("the root of a space is a directory: give the path of a file", path=path)
+        return segments
+
+    def _count(self, limit: int | None) -> int:
+        if limit is None:
+            return self.limits.page_max
+        if limit < 1:
+            raise BadInput(f"a page of {limit} entries makes no sense: give 1 or more", limit=limit)
+        return min(limit, self.limits.page_max)
+
+    async def _commit(self, work: Callable[[Transaction], T]) -> T:
+        """One transaction that, once it is on its way, is waited for even if the caller is cancelled.
+
+        So a lease on chunks is never given up while the commit that references them may still come.
+        """
+        return await _shielded(self._db.write(work))
+
+
+async def _shielded(doing: Awaitable[T]) -> T:
+    task = asyncio.ensure_future(doing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # the caller is gone: nobody else will look at it
+        raise

@@ -1,0 +1,170 @@
+"""The face for looking: spaces, nodes, listings, contents, the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skep.base.errors import BadInput, InvalidCursor, InvalidSize, SpaceNotFound
+from skep.base.ids import Id, id_text
+from skep.chunks.manifest import Manifest
+from skep.db import Transaction
+from skep.events import decode_cursor, encode_cursor
+from skep.filesystem import access, info, listing, spaces, tree, versions
+from skep.filesystem.content import FileContent
+from skep.filesystem.core import READ, Core
+from skep.filesystem.records import ChangePage, NodeInfo, SpaceInfo
+from skep.filesystem.spaces import Space
+
+if TYPE_CHECKING:
+    from skep.auth.records import Principal
+
+CHANGES_MAX = 10_000
+"""Changes in one page of the journal."""
+
+
+class Looking(Core):
+    """What is there."""
+
+    def create_space(self, tx: Transaction, kind: str, owner_id: Id, name: str) -> Id:
+        """Make the space of a new user (``personal``) or group (``group``) in the transaction that makes them."""
+        return spaces.create(tx, self._chunks, kind, owner_id, name, self.limits.quota_bytes).id
+
+    async def spaces(self, principal: Principal) -> list[SpaceInfo]:
+        """The principal's own space, then those of their groups by name."""
+        principal.require(READ)
+        found = await self._db.read(lambda tx: spaces.visible(tx, principal))
+        return [info.space_info(space) for space in found]
+
+    async def home(self, principal: Principal) -> SpaceInfo:
+        """The principal's own space. Raises SpaceNotFound."""
+        return await self.space(principal, None)
+
+    async def space(self, principal: Principal, space_id: Id | None) -> SpaceInfo:
+        """One space. Raises SpaceNotFound."""
+        principal.require(READ)
+        return info.space_info(await self._db.read(lambda tx: access.space(tx, principal, space_id)))
+
+    async def set_quota(self, principal: Principal, space_id: Id, quota_bytes: int | None) -> SpaceInfo:
+        """Allow a space so many bytes; None: no limit. Administrators only."""
+        principal.require_admin()
+        if quota_bytes is not None and not 0 <= quota_bytes < 1 << 62:
+            raise InvalidSize(f"a quota of {quota_bytes} bytes makes no sense: give 0 or more, or no quota")
+
+        def work(tx: Transaction) -> Space:
+            spaces.lock(tx, space_id)
+            spaces.set_quota(tx, space_id, quota_bytes)
+            return spaces.lock(tx, space_id)
+
+        return info.space_info(await self._db.write(work))
+
+    async def space_of_owner(self, principal: Principal, kind: str, owner_id: Id) -> SpaceInfo:
+        """The space of a user or a group, for administrators: its size and quota, not what is in it."""
+        principal.require_admin()
+        space = await self._db.read(lambda tx: spaces.of_owner(tx, kind, owner_id))
+        if space is None:
+            raise SpaceNotFound(f"no {kind} space of {id_text(owner_id)}")
+        return info.space_info(space)
+
+    async def by_path(self, principal: Principal, space_id: Id | None, path: str) -> NodeInfo:
+        """The node at a path. Raises NodeNotFound, SpaceNotFound, InvalidPath, InvalidName."""
+        principal.require(READ)
+        segments = self._split(path)
+
+        def work(tx: Transaction) -> NodeInfo:
+            space = access.space(tx, principal, space_id)
+            place = tree.resolve(tx, space.root_id, segments)
+            return info.described(tx, tree.found(place), place.path, principal.user_id)
+
+        return await self._db.read(work)
+
+    async def by_id(self, principal: Principal, node_id: Id) -> NodeInfo:
+        """A living node. Raises NodeNotFound."""
+        principal.require(READ)
+
+        def work(tx: Transaction) -> NodeInfo:
+            source = access.living(tx, principal, node_id)
+            return info.described(tx, source.node, source.path, principal.user_id)
+
+        return await self._db.read(work)
+
+    async def listing(
+        self,
+        principal: Principal,
+        node_id: Id,
+        depth: int = 1,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[NodeInfo]:
+        """What is in a directory, ``depth`` levels down, in tree order by the bytes of names.
+
+        ``after`` is where the last page ended: the path of its last node relative to the directory. Fewer than
+        ``limit`` nodes mean the end. A file has nothing in it. Raises NodeNotFound.
+        """
+        principal.require(READ)
+        count = self._count(limit)
+        if depth < 1:
+            raise BadInput(f"a listing of depth {depth} makes no sense: give 1 or more", depth=depth)
+        start = self._split("/" + after) if after else ()
+
+        def work(tx: Transaction) -> list[NodeInfo]:
+            source = access.living(tx, principal, node_id)
+            if not source.node.is_directory:
+                return []
+            directory = info.node_info(source.node, source.path)
+            return listing.listing(tx, directory, principal.user_id, depth, count, start)
+
+        return await self._db.read(work)
+
+    async def open_file(self, principal: Principal, node_id: Id, version: int | None = None) -> FileContent:
+        """A version of a file (the current one if None), ready to be read.
+
+        Raises NodeNotFound (no such node, or it is a directory), VersionNotFound.
+        """
+        principal.require(READ)
+
+        def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Id]:
+            source = access.living_file(tx, principal, node_id)
+            chosen = versions.of_file(tx, source.node, version)
+            node = info.node_info(source.node, source.path)
+            return node, chosen, source.space.domain_id
+
+        node, chosen, domain_id = await self._db.read(work)
+        return FileContent(
+            node,
+            info.version_info(chosen, node.version_number),
+            Manifest.decode(chosen.manifest),
+            await self._chunks.domain(domain_id),
+            self._chunks,
+        )
+
+    async def changes(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        cursor: str | None,
+        limit: int | None = None,
+        timeout_s: float = 0.0,
+    ) -> ChangePage:
+        """The journal of a space from a cursor on; from its oldest entry if None.
+
+        Waits up to ``timeout_s`` for the first new change. To follow a space: take ``SpaceInfo.cursor``, list, then ask
+        from that cursor on. Raises InvalidCursor, CursorTooOld (list anew), SpaceNotFound.
+        """
+        principal.require(READ)
+        count = min(self._count(limit), CHANGES_MAX)
+        space = await self._db.read(lambda tx: access.space(tx, principal, space_id))
+        after = space.first_change - 1 if cursor is None else self._position(space, cursor)
+        timeout_s = min(max(0.0, timeout_s), self.limits.wait_s_max)
+        if timeout_s and after >= space.last_change:
+            found = await self._journal.wait(space.id, after, count + 1, timeout_s)
+        else:
+            found = await self._journal.read(space.id, after, count + 1)
+        page = tuple(found[:count])
+        last = page[-1].number if page else after
+        return ChangePage(page, encode_cursor(space.id, last), len(found) > count)
+
+    def _position(self, space: Space, cursor: str) -> int:
+        space_id, number = decode_cursor(cursor)
+        if space_id != space.id:
+            raise InvalidCursor("this cursor is of another space: list this space and take its own")
+        return number

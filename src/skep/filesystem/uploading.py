@@ -1,0 +1,136 @@
+"""The face for writing: directories, files from streams, batches of small files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from skep.base.errors import BodyTooLarge, InvalidPath, SkepError
+from skep.base.ids import Id
+from skep.crypto.hashing import Buffer
+from skep.db import Transaction
+from skep.filesystem import access, batch, info, quota, tags, transfer, writing
+from skep.filesystem.core import WRITE, Core
+from skep.filesystem.names import join_path
+from skep.filesystem.records import ALWAYS, BatchItem, Conditions, NodeInfo, WriteResult
+from skep.filesystem.spaces import Space
+
+if TYPE_CHECKING:
+    from skep.auth.records import Principal
+
+
+class Uploading(Core):
+    """What comes in."""
+
+    async def make_directory(
+        self, principal: Principal, space_id: Id | None, path: str, *, parents: bool = True, exist_ok: bool = True
+    ) -> NodeInfo:
+        """The directory at a path, made if it is not there.
+
+        Raises NameClash (a file is there or above; or a directory, and not ``exist_ok``), NodeNotFound (no parent, and
+        not ``parents``).
+        """
+        node, _ = await self.ensure_directory(principal, space_id, path, parents=parents, exist_ok=exist_ok)
+        return node
+
+    async def ensure_directory(
+        self, principal: Principal, space_id: Id | None, path: str, *, parents: bool = True, exist_ok: bool = True
+    ) -> tuple[NodeInfo, bool]:
+        """``make_directory`` that also says whether the directory is new."""
+        principal.require(WRITE)
+        segments = self._split(path)
+
+        def work(tx: Transaction) -> tuple[NodeInfo, bool]:
+            space = access.space(tx, principal, space_id)
+            node, is_new = writing.make_directory(
+                tx, self.books, space.id, principal.user_id, segments, parents=parents, exist_ok=exist_ok
+            )
+            return info.node_info(node, join_path(segments), tags.of_node(tx, principal.user_id, node.id)), is_new
+
+        return await self._db.write(work)
+
+    async def write_file(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        path: str,
+        stream: AsyncIterator[Buffer],
+        *,
+        length: int | None = None,
+        conditions: Conditions = ALWAYS,
+        mime: str | None = None,
+        modified_us: int | None = None,
+        expected_digests: Mapping[str, bytes] | None = None,
+        parents: bool = False,
+    ) -> WriteResult:
+        """Make a stream the current version of the file at a path: a new file or a new version of one.
+
+        Nothing is seen of it before it is whole, durable and checked; whatever is raised, the file is as it was.
+        Raises NameClash, NodeNotFound, PreconditionFailed, QuotaExceeded, BodyTooLarge, LengthMismatch,
+        ChecksumMismatch, Unavailable; and what the stream raises.
+        """
+        principal.require(WRITE)
+        segments = self._split(path)
+        if not segments:
+            raise InvalidPath("the root of a space is a directory: give the path of a file", path=path)
+        if length is not None and length > self.limits.file_bytes_max:
+            raise BodyTooLarge(f"a file has at most {self.limits.file_bytes_max} bytes, not {length}", length=length)
+        expected = expected_digests or {}
+        transfer.check_known(expected)
+
+        def before(tx: Transaction) -> Space:
+            space = access.space(tx, principal, space_id)
+            writing.check_before(tx, space, segments, conditions, length, parents=parents)
+            return space
+
+        space = await self._db.read(before)
+        domain = await self._chunks.domain(space.domain_id)
+        with self._chunks.writing():
+            content = await transfer.receive(
+                self._chunks,
+                domain,
+                stream,
+                length=length,
+                room_bytes=quota.room(space),
+                file_bytes_max=self.limits.file_bytes_max,
+                digest_bytes_max=self.limits.digest_bytes_max,
+                expected=expected,
+            )
+            item = writing.Incoming(segments, content, mime, modified_us, conditions)
+            return await self._commit(
+                lambda tx: writing.put_file(tx, self.books, space.id, principal.user_id, item, parents=parents)
+            )
+
+    async def write_batch(
+        self, principal: Principal, space_id: Id | None, items: Sequence[BatchItem]
+    ) -> list[WriteResult | SkepError]:
+        """Write many small files with one durable write and one transaction; the result or refusal of each, in order.
+
+        Parents are made. Raises what concerns all: SpaceNotFound, Forbidden, BodyTooLarge, Unavailable.
+        """
+        principal.require(WRITE)
+        self._check_batch(items)
+        space = await self._db.read(lambda tx: access.space(tx, principal, space_id))
+        domain = await self._chunks.domain(space.domain_id)
+        admitted, outcomes = await asyncio.to_thread(batch.admit, items, self._file_segments)
+        done: dict[int, WriteResult | SkepError] = {**outcomes}
+        with self._chunks.writing():
+            bodies = [one.item.body for one in admitted]
+            stored = await self._chunks.write_many(domain, bodies, digests=transfer.DIGESTS)
+            incoming, refusals = await asyncio.to_thread(batch.incoming, admitted, stored)
+            done.update(refusals)
+            good = [one for _, one in incoming]
+            written = await self._commit(
+                lambda tx: writing.put_files(tx, self.books, space.id, principal.user_id, good, parents=True)
+            )
+        done.update((number, outcome) for (number, _), outcome in zip(incoming, written, strict=True))
+        return [done[number] for number in range(len(items))]
+
+    def _check_batch(self, items: Sequence[BatchItem]) -> None:
+        limits = self.limits
+        if len(items) > limits.batch_items_max:
+            raise BodyTooLarge(f"a batch has at most {limits.batch_items_max} files, not {len(items)}: send several")
+        size_bytes = sum(len(item.body) for item in items)
+        if size_bytes > limits.batch_bytes_max:
+            raise BodyTooLarge(f"a batch has at most {limits.batch_bytes_max} bytes, not {size_bytes}: send several")
