@@ -1,0 +1,89 @@
+"""One call of the API as its operation sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skep.base.errors import NodeNotFound, NotFound, SkepError
+from skep.base.ids import Id, parse_id
+from skep.frontends.common.answers import send_bytes, send_problem
+from skep.frontends.common.asgi import Message, Scope, Send
+from skep.frontends.common.body import Body
+from skep.frontends.common.headers import Headers
+from skep.frontends.common.problems import Problem
+
+if TYPE_CHECKING:
+    from skep.auth import Principal
+    from skep.frontends.api.services import Services
+
+_encoder = msgspec.json.Encoder()
+JSON_TYPE = "application/json"
+
+
+@dataclass(slots=True)
+class Call:
+    """A request and what is needed to answer it.
+
+    ``principal`` is who asks; only operations without a scope may see None there. ``path`` has the
+    parts of the URL in braces. Streaming operations read ``body`` and answer through ``send``;
+    ``started`` tells whether the head of an answer is out already.
+    """
+
+    services: Services
+    scope: Scope
+    headers: Headers
+    path: Mapping[str, str]
+    body: Body
+    request_id: str
+    client: str
+    """The client's address, for rate limits."""
+    _send: Send
+    caller: Principal | None = None
+    started: bool = False
+    answer_headers: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks. Operations with a scope always have one."""
+        assert self.caller is not None, "an operation without a scope has no principal"
+        return self.caller
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def head_only(self) -> bool:
+        """Whether the answer's body stays out (HEAD)."""
+        return self.method == "HEAD"
+
+    def id(self, name: str, missing: type[NotFound] = NodeNotFound) -> Id:
+        """The id in the URL. What does not parse as one names nothing: raises ``missing``."""
+        text = self.path[name]
+        try:
+            return parse_id(text)
+        except SkepError:
+            raise missing(f"There is nothing with the id {text[:64]!r}.") from None
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send, noting that the answer has begun."""
+        self.started = True
+        await self._send(message)
+
+    async def answer(self, value: object, status: int = 200) -> None:
+        """Answer with JSON; None with status 204 is no body."""
+        if status == 204:
+            await send_bytes(self.send, status, b"", self.answer_headers)
+            return
+        headers = [("content-type", JSON_TYPE), ("cache-control", "no-store"), *self.answer_headers]
+        await send_bytes(self.send, status, _encoder.encode(value), headers, head_only=self.head_only)
+
+    async def problem(self, problem: Problem) -> None:
+        """Answer with problem details."""
+        await send_problem(self.send, problem, self.request_id, head_only=self.head_only)

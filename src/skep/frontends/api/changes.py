@@ -1,0 +1,50 @@
+"""The change journal of a space, with long polling."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from skep.frontends.api.call import Call
+from skep.frontends.api.files_query import SpaceQuery, space_id
+from skep.frontends.api.operation import Operation
+from skep.frontends.api.records import ChangeRecord, change_record
+
+TAG = "changes"
+
+
+class ChangesQuery(SpaceQuery, frozen=True, kw_only=True):
+    """Changes after ``cursor`` (left out: from the journal's start); waits up to ``timeout_s`` for the first."""
+
+    cursor: str | None = None
+    limit: Annotated[int, Meta(ge=1)] = 1_000
+    timeout_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """A run of the journal. ``cursor``: ask on from here; ``more``: there is more already."""
+
+    changes: list[ChangeRecord]
+    cursor: str
+    more: bool
+
+
+async def list_changes(call: Call, query: ChangesQuery) -> Changes:
+    """List changes of a space since a cursor, or wait for the next one.
+
+    An old cursor that the journal no longer reaches gives 410 ``cursor-too-old``: list anew.
+    """
+    limits = call.services.limits
+    page = await call.services.filesystem.changes(
+        call.principal,
+        space_id(query.space),
+        query.cursor,
+        min(query.limit, limits.changes_items),
+        min(query.timeout_s, limits.poll_s),
+    )
+    return Changes([change_record(change) for change in page.changes], page.cursor, page.more)
+
+
+OPERATIONS = (Operation("GET", "/api/filesystem/changes", list_changes, "files:read", TAG),)

@@ -1,0 +1,182 @@
+"""``/api/chunk/``: content without a file, under an id that the hive gives.
+
+``POST`` is the form of the first specification: fields ``encryption`` and ``durability``, then the
+data. It is read tolerantly (``common/form.py``). ``PUT`` takes the plain body and both as query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from skep.base.errors import ChunkNotFound, MalformedRequest
+from skep.base.ids import id_text
+from skep.chunks.manifest import etag
+from skep.chunks.scheme import Scheme
+from skep.durability.objects import StoredObject
+from skep.durability.records import ChunkPlaces
+from skep.frontends.api.call import Call
+from skep.frontends.api.operation import Operation
+from skep.frontends.api.records import text_of
+from skep.frontends.api.serving import Content, serve
+from skep.frontends.common.form import FormReader
+
+TAG = "chunks"
+SEALED_WITH = "aes256-gcm"
+ENCRYPTION_NAMES = ("aes256-gcm", "aes256", "aes256-md5")
+"""What may be asked for. All are sealed alike, with AES-256-GCM under a key of the owner's own, which
+also proves that the bytes are whole: ``md5`` in the old name asks for no more than that."""
+FIELD_LIMIT_BYTES = 256
+
+
+class ChunkQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """``durability``: a scheme, the hive's unless given; ``encryption``: one of the accepted names."""
+
+    durability: str | None = None
+    encryption: str = SEALED_WITH
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A store with a shard of it. ``state``: ok, missing or corrupt."""
+
+    store: str
+    zone: str
+    state: str
+
+
+class StoredChunk(msgspec.Struct, frozen=True):
+    """One sealed chunk of the content and where it lies."""
+
+    id: str
+    size_bytes: int
+    sealed_bytes: int
+    scheme: str
+    places: list[Place]
+
+
+class ChunkRecord(msgspec.Struct, frozen=True):
+    """What was stored, and where."""
+
+    chunk_id: str
+    size_bytes: int
+    encryption: str
+    """As it was asked for."""
+    sealed_with: str
+    durability: str
+    created_us: int
+    replicas: list[str]
+    """The stores that hold a part of it."""
+    chunks: list[StoredChunk]
+
+
+class DownloadFlag(msgspec.Struct, frozen=True, kw_only=True):
+    """``download``: as an attachment to save."""
+
+    download: bool = False
+
+
+async def post_chunk(call: Call, query: ChunkQuery) -> None:
+    """Store content as multipart/form-data: fields ``encryption`` and ``durability``, then the data."""
+    form = FormReader(call.headers.text("content-type"), call.body.limited(_limit(call)), tolerant=True)
+    asked = {"durability": query.durability, "encryption": query.encryption}
+    while (part := await form.next_part()) is not None:
+        if part.name not in asked:
+            break
+        asked[part.name] = (await form.value(FIELD_LIMIT_BYTES)).decode("utf-8", "replace").strip()
+    if part is None:
+        raise MalformedRequest("The form has no data: send it as the last part, after encryption and durability.")
+    await _store(call, asked["encryption"] or SEALED_WITH, asked["durability"], _data_then_end(form))
+
+
+async def put_chunk(call: Call, query: ChunkQuery) -> None:
+    """Store the body as it is."""
+    body = call.body.limited(_limit(call))
+    body.check_declared()
+    await _store(call, query.encryption, query.durability, body)
+
+
+async def get_chunk(call: Call, query: DownloadFlag) -> None:
+    """Read stored content; answers ranges and conditions like a file."""
+    stored = await call.services.objects.get(call.principal.user_id, call.id("chunk_id", ChunkNotFound))
+    content = Content(
+        name=id_text(stored.id),
+        size_bytes=stored.size_bytes,
+        etag=etag(stored.manifest),
+        mime="application/octet-stream",
+        modified_us=stored.created_us,
+        read=lambda offset, length: call.services.objects.read(stored, offset, length),
+    )
+    await serve(call, content, download=query.download)
+
+
+async def get_chunk_info(call: Call) -> ChunkRecord:
+    """Show where stored content lies."""
+    stored = await call.services.objects.get(call.principal.user_id, call.id("chunk_id", ChunkNotFound))
+    return _record(stored, await call.services.objects.places(stored))
+
+
+async def delete_chunk(call: Call) -> None:
+    """Delete stored content; its room is free after the grace period."""
+    await call.services.objects.delete(call.principal.user_id, call.id("chunk_id", ChunkNotFound))
+
+
+def _limit(call: Call) -> int:
+    return call.services.limits.chunk_bytes
+
+
+async def _store(call: Call, encryption: str, durability: str | None, stream: AsyncIterator[bytes]) -> None:
+    if encryption.lower() not in ENCRYPTION_NAMES:
+        raise MalformedRequest(
+            f"unsupported encryption: {encryption[:64]!r}: write one of {', '.join(ENCRYPTION_NAMES)}"
+            " (all are sealed with AES-256-GCM)"
+        )
+    scheme = Scheme.parse(durability) if durability else None
+    async with call.services.uploads.enter():
+        stored = await call.services.objects.put(
+            call.principal.user_id, stream, scheme=scheme, encryption=encryption.lower()
+        )
+    call.answer_headers.append(("location", f"/api/chunk/{text_of(stored.id)}"))
+    await call.answer(_record(stored, await call.services.objects.places(stored)), 201)
+
+
+def _record(stored: StoredObject, places: Sequence[ChunkPlaces]) -> ChunkRecord:
+    chunks = [
+        StoredChunk(
+            id=chunk.chunk_id.hex(),
+            size_bytes=chunk.plain_bytes,
+            sealed_bytes=chunk.sealed_bytes,
+            scheme=chunk.scheme,
+            places=[Place(*place) for place in chunk.stores],
+        )
+        for chunk in places
+    ]
+    return ChunkRecord(
+        chunk_id=text_of(stored.id),
+        size_bytes=stored.size_bytes,
+        encryption=stored.encryption,
+        sealed_with=SEALED_WITH,
+        durability=stored.durability,
+        created_us=stored.created_us,
+        replicas=sorted({place.store for chunk in chunks for place in chunk.places}),
+        chunks=chunks,
+    )
+
+
+async def _data_then_end(form: FormReader) -> AsyncIterator[bytes]:
+    """The data's bytes; what follows it must be nothing but small fields."""
+    async for piece in form.data():
+        yield piece
+    while await form.next_part() is not None:
+        await form.value(FIELD_LIMIT_BYTES)
+
+
+_ANY = ("application/octet-stream", "*/*")
+_GIVES = ("application/octet-stream",)
+OPERATIONS = (
+    Operation("POST", "/api/chunk", post_chunk, "chunks:write", TAG, status=201, takes=("multipart/form-data",)),
+    Operation("PUT", "/api/chunk", put_chunk, "chunks:write", TAG, status=201, takes=_ANY),
+    Operation("GET", "/api/chunk/{chunk_id}", get_chunk, "chunks:read", TAG, gives=_GIVES, also=(206, 304)),
+    Operation("GET", "/api/chunk/{chunk_id}/info", get_chunk_info, "chunks:read", TAG),
+    Operation("DELETE", "/api/chunk/{chunk_id}", delete_chunk, "chunks:write", TAG, status=204),
+)

@@ -1,0 +1,82 @@
+"""Coming and going: register, login, refresh, logout, and the keys that verify tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from skep.frontends.api.auth_records import Tokens, User, tokens_record, user_record
+from skep.frontends.api.call import Call
+from skep.frontends.api.operation import Operation
+
+TAG = "auth"
+
+
+class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new account of one's own. ``invite``: the token of an invite, where the hive asks for one."""
+
+    name: str
+    password: str
+    email: str = ""
+    full_name: str = ""
+    invite: str | None = None
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``name`` may be the e-mail address; ``agent`` is shown in the list of sessions."""
+
+    name: str
+    password: str
+    agent: str = ""
+    scopes: list[str] | None = None
+
+
+class Refresh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The refresh token of the pair before."""
+
+    refresh_token: str
+
+
+async def register(call: Call, body: Register) -> User:
+    """Make one's own account, as far as the hive allows it."""
+    user = await call.services.auth.register(
+        body.name, body.password, body.email, body.full_name, body.invite, address=call.client
+    )
+    return user_record(user)
+
+
+async def login(call: Call, body: Login) -> Tokens:
+    """Begin a session with name and password.
+
+    After too many wrong passwords 429 says in Retry-After how long to wait.
+    """
+    agent = body.agent or (call.headers.text("user-agent") or "")[:200]
+    pair = await call.services.auth.login(body.name, body.password, agent, call.client, scopes=body.scopes)
+    return tokens_record(pair)
+
+
+async def refresh(call: Call, body: Refresh) -> Tokens:
+    """Exchange a refresh token for a new pair; the old one is used up."""
+    return tokens_record(await call.services.auth.refresh(body.refresh_token))
+
+
+async def logout(call: Call) -> None:
+    """End the session whose access token is sent."""
+    await call.services.auth.logout(call.principal)
+
+
+async def jwks(call: Call) -> dict[str, Any]:
+    """The public keys that verify access tokens (RFC 7517)."""
+    call.answer_headers.append(("access-control-allow-origin", "*"))
+    return await call.services.auth.jwks()
+
+
+OPERATIONS = (
+    Operation("POST", "/api/auth/register", register, None, TAG, status=201),
+    Operation("POST", "/api/auth/login", login, None, TAG),
+    Operation("POST", "/api/auth/refresh", refresh, None, TAG),
+    Operation("POST", "/api/auth/logout", logout, "", TAG, status=204),
+    Operation("GET", "/api/auth/jwks", jwks, None, TAG),
+    Operation("GET", "/.well-known/jwks.json", jwks, None, TAG),
+)

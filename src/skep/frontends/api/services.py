@@ -1,0 +1,58 @@
+"""What the API stands on: the services that ``server`` built, and the limits of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from skep.auth import Auth
+from skep.base.limits import ByteBudget, Gate
+from skep.base.workers import WorkerSet
+from skep.durability.objects import Objects
+from skep.durability.service import ChunkService
+from skep.durability.storeset import Member, StoreSet
+from skep.filesystem import Filesystem
+from skep.frontends.api.jobs import Jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """The most that one request may take. Sizes in bytes, times in seconds."""
+
+    head_bytes: int = 64 * 1024
+    body_bytes: int = 5 << 40
+    json_body_bytes: int = 4 << 20
+    idle_timeout_s: float = 60.0
+    """Without a byte of the body, or with a reader that takes none."""
+    request_timeout_s: float = 120.0
+    """For calls that stream nothing."""
+    poll_s: float = 60.0
+    listing_items: int = 10_000
+    changes_items: int = 1_000
+    batch_items: int = 10_000
+    batch_item_bytes: int = 4 << 20
+    batch_bytes: int = 64 << 20
+    chunk_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The services behind the API's operations."""
+
+    auth: Auth
+    filesystem: Filesystem
+    chunks: ChunkService
+    objects: Objects
+    stores: StoreSet
+    workers: WorkerSet
+    jobs: Jobs
+    limits: RequestLimits
+    uploads: Gate
+    """How many uploads run at once."""
+    batch_memory: ByteBudget
+    """Bytes of batches that may be in memory at once."""
+    check_store: Callable[[Member], Awaitable[tuple[bool, Any]]]
+    """The conformance suite on one store: whether it passed, and its report as JSON."""
+    facts: Callable[[], Awaitable[dict[str, Any]]]
+    """Counts and bytes of the whole hive, for the status."""

@@ -1,0 +1,145 @@
+"""Stores, for administrators: list, add, check, change, remove. ``{store}`` is a name or an id."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from skep.base.errors import StoreNotFound
+from skep.base.ids import id_text
+from skep.durability.storeset import Member
+from skep.frontends.api.auth_records import id_or_name
+from skep.frontends.api.call import Call
+from skep.frontends.api.operation import Operation
+
+TAG = "stores"
+
+
+class Store(msgspec.Struct, frozen=True):
+    """One place that holds shards. ``error``: what it said last, where it is not well."""
+
+    id: str
+    name: str
+    url: str
+    zone: str
+    state: str
+    """active, readonly, draining or lost."""
+    healthy: bool
+    error: str | None
+    capacity_bytes: int | None
+    used_bytes: int
+    free_bytes: int | None
+    latency_s: float
+    """The 95th percentile of answers to reads."""
+    properties: dict[str, Any] | None
+
+
+class Stores(msgspec.Struct, frozen=True):
+    """All stores of the hive."""
+
+    stores: list[Store]
+
+
+class NewStore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``url``: as ``fs:///mnt/disk2``, without secrets; ``secret``: kept sealed; ``zone``: its failure domain."""
+
+    name: str
+    url: str
+    zone: str = ""
+    capacity_bytes: Annotated[int, Meta(ge=1)] | None = None
+    secret: str | None = None
+
+
+class StoreChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``draining`` moves its shards away, ``lost`` rebuilds them elsewhere, ``readonly`` takes no new ones."""
+
+    state: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What the conformance suite found on a store."""
+
+    passed: bool
+    report: Any
+
+
+async def list_stores(call: Call) -> Stores:
+    """List the stores with their health and room."""
+    return Stores([store_record(member) for member in call.services.stores])
+
+
+async def add_store(call: Call, body: NewStore) -> Store:
+    """Open a place, claim it for this hive and use it from now on."""
+    secret = None if body.secret is None else body.secret.encode()
+    member = await call.services.stores.add(body.name, body.url, body.zone, body.capacity_bytes, secret)
+    return store_record(member)
+
+
+async def get_store(call: Call) -> Store:
+    """Show a store, asking it for its room."""
+    member = find_store(call)
+    await call.services.stores.refresh_usage(member)
+    return store_record(member)
+
+
+async def change_store(call: Call, body: StoreChange) -> Store:
+    """Change a store's state."""
+    member = find_store(call)
+    await call.services.stores.set_state(member, body.state)
+    return store_record(member)
+
+
+async def remove_store(call: Call) -> None:
+    """Forget a store; 409 while it holds shards: drain it first."""
+    await call.services.stores.remove(find_store(call))
+
+
+async def check_store(call: Call) -> Checked:
+    """Run the conformance suite on a store, under keys of its own that are removed afterwards."""
+    member = find_store(call)
+    passed, report = await call.services.check_store(member)
+    return Checked(passed, report)
+
+
+def find_store(call: Call) -> Member:
+    """The store that the URL names. Raises StoreNotFound."""
+    text = call.path["store"]
+    wanted = id_or_name(text)
+    if isinstance(wanted, bytes):
+        member = call.services.stores.get(wanted)
+        if member is None:
+            raise StoreNotFound(f"There is no store with the id {text}.")
+        return member
+    return call.services.stores.by_name(wanted)
+
+
+def store_record(member: Member) -> Store:
+    """The JSON of a store."""
+    properties = None if member.store is None else member.store.properties
+    return Store(
+        id=id_text(member.id),
+        name=member.name,
+        url=member.url,
+        zone=member.zone,
+        state=member.state,
+        healthy=not member.down,
+        error=member.error,
+        capacity_bytes=member.capacity_bytes,
+        used_bytes=member.used_bytes,
+        free_bytes=member.free_bytes,
+        latency_s=round(member.latency_s, 6),
+        properties=None if properties is None else msgspec.to_builtins(properties),
+    )
+
+
+_STORES, _STORE = "/api/admin/stores", "/api/admin/stores/{store}"
+OPERATIONS = (
+    Operation("GET", _STORES, list_stores, "admin", TAG, admin=True),
+    Operation("POST", _STORES, add_store, "admin", TAG, admin=True, status=201),
+    Operation("GET", _STORE, get_store, "admin", TAG, admin=True),
+    Operation("PATCH", _STORE, change_store, "admin", TAG, admin=True),
+    Operation("DELETE", _STORE, remove_store, "admin", TAG, admin=True, status=204),
+    Operation("POST", f"{_STORE}/check", check_store, "admin", TAG, admin=True),
+)

@@ -1,0 +1,185 @@
+"""The hive's upkeep, for administrators: scheme, workers, jobs, status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from skep import __version__
+from skep.base.errors import NotFound
+from skep.base.ids import id_text
+from skep.base.workers import WorkerStatus
+from skep.chunks.scheme import Scheme
+from skep.frontends.api.call import Call
+from skep.frontends.api.jobs import Job
+from skep.frontends.api.operation import Operation
+from skep.frontends.api.stores import Store, store_record
+
+TAG = "upkeep"
+
+
+class SchemeRecord(msgspec.Struct, frozen=True):
+    """How new packs are coded. Packs that exist keep their scheme until they are repacked."""
+
+    scheme: str
+    data_shards: int
+    parity_shards: int
+    write_quorum: int
+
+
+class SetScheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``none``, ``raid0(n)``, ``raid1(n)``, ``raid5(n)``, ``raid6(n)`` or ``ec(k,m)``."""
+
+    scheme: str
+
+
+class Workers(msgspec.Struct, frozen=True):
+    """All background workers."""
+
+    workers: list[WorkerStatus]
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``options`` depend on the kind: ``{"read_data": true}`` for fsck."""
+
+    kind: str
+    options: dict[str, Any] = {}
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """One run of long work."""
+
+    id: str
+    kind: str
+    state: str
+    """running, done, failed or cancelled."""
+    done: int
+    total: int | None
+    message: str
+    result: Any
+    started_us: int
+    ended_us: int | None
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """The jobs that are remembered, newest first, and the kinds that can be started."""
+
+    jobs: list[JobRecord]
+    kinds: list[str]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How the hive is."""
+
+    version: str
+    scheme: str
+    stores: list[Store]
+    workers: list[WorkerStatus]
+    facts: dict[str, Any]
+    """Counts and bytes: users, nodes, packs, chunks, dedup ratio, repair backlog."""
+
+
+async def get_scheme(call: Call) -> SchemeRecord:
+    """Show the durability scheme of new packs."""
+    return _scheme_record(call.services.chunks.scheme)
+
+
+async def set_scheme(call: Call, body: SetScheme) -> SchemeRecord:
+    """Set the durability scheme of new packs."""
+    scheme = Scheme.parse(body.scheme)
+    await call.services.chunks.set_scheme(scheme)
+    return _scheme_record(scheme)
+
+
+async def list_workers(call: Call) -> Workers:
+    """List the background workers and how they are doing."""
+    return Workers(call.services.workers.status())
+
+
+async def trigger_worker(call: Call) -> WorkerStatus:
+    """Let a worker do its next unit now."""
+    return _steer(call, "trigger")
+
+
+async def pause_worker(call: Call) -> WorkerStatus:
+    """Let a worker start nothing new."""
+    return _steer(call, "pause")
+
+
+async def resume_worker(call: Call) -> WorkerStatus:
+    """Let a paused worker go on."""
+    return _steer(call, "resume")
+
+
+async def list_jobs(call: Call) -> JobList:
+    """List long work that was started by hand."""
+    jobs = call.services.jobs
+    return JobList([_job_record(job) for job in jobs.all()], jobs.kinds)
+
+
+async def start_job(call: Call, body: NewJob) -> JobRecord:
+    """Start long work: scrub, repair, gc, fsck and the like. Watch it under the answer's id."""
+    return _job_record(call.services.jobs.start(body.kind, body.options))
+
+
+async def get_job(call: Call) -> JobRecord:
+    """Show how far a job is, and its result once it is done."""
+    return _job_record(call.services.jobs.get(call.id("job_id", NotFound)))
+
+
+async def cancel_job(call: Call) -> JobRecord:
+    """End a job before it is done."""
+    return _job_record(call.services.jobs.cancel(call.id("job_id", NotFound)))
+
+
+async def get_status(call: Call) -> Status:
+    """Show how the hive is: stores, workers, counts."""
+    services = call.services
+    return Status(
+        version=__version__,
+        scheme=services.chunks.scheme.name,
+        stores=[store_record(member) for member in services.stores],
+        workers=services.workers.status(),
+        facts=await services.facts(),
+    )
+
+
+def _scheme_record(scheme: Scheme) -> SchemeRecord:
+    return SchemeRecord(scheme.name, scheme.data_shards, scheme.parity_shards, scheme.write_quorum)
+
+
+def _steer(call: Call, verb: str) -> WorkerStatus:
+    workers, name = call.services.workers, call.path["worker"]
+    getattr(workers, verb)(name)
+    return workers.status(name)[0]
+
+
+def _job_record(job: Job) -> JobRecord:
+    return JobRecord(
+        id=id_text(job.id),
+        kind=job.kind,
+        state=job.state,
+        done=job.done,
+        total=job.total,
+        message=job.message,
+        result=job.result,
+        started_us=job.started_us,
+        ended_us=job.ended_us,
+    )
+
+
+_WORKER = "/api/admin/workers/{worker}"
+OPERATIONS = (
+    Operation("GET", "/api/admin/status", get_status, "admin", TAG, admin=True),
+    Operation("GET", "/api/admin/scheme", get_scheme, "admin", TAG, admin=True),
+    Operation("PUT", "/api/admin/scheme", set_scheme, "admin", TAG, admin=True),
+    Operation("GET", "/api/admin/workers", list_workers, "admin", TAG, admin=True),
+    Operation("POST", f"{_WORKER}/trigger", trigger_worker, "admin", TAG, admin=True),
+    Operation("POST", f"{_WORKER}/pause", pause_worker, "admin", TAG, admin=True),
+    Operation("POST", f"{_WORKER}/resume", resume_worker, "admin", TAG, admin=True),
+    Operation("GET", "/api/admin/jobs", list_jobs, "admin", TAG, admin=True),
+    Operation("POST", "/api/admin/jobs", start_job, "admin", TAG, admin=True, status=202),
+    Operation("GET", "/api/admin/jobs/{job_id}", get_job, "admin", TAG, admin=True),
+    Operation("DELETE", "/api/admin/jobs/{job_id}", cancel_job, "admin", TAG, admin=True),
+)
