@@ -1,0 +1,222 @@
+"""The composition root: settings to components to one ASGI application and its workers.
+
+    hive = await open_hive(settings, clock=SystemClock())
+    ... hive.app answers requests ...
+    await hive.close(grace_s=10)
+
+Reads like a table of contents; what stands below knows nothing of what stands above. The data
+directory's lock and the HTTP server are around it (``serve.py``).
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from skep.auth import Auth
+from skep.base.clock import Clock
+from skep.base.errors import TimedOut
+from skep.base.limits import ByteBudget, Gate, RateLimit
+from skep.base.settings import Settings
+from skep.base.workers import WorkerSet
+from skep.db import Database
+from skep.durability.objects import Objects
+from skep.durability.service import ChunkService
+from skep.durability.storeset import Member, StoreSet
+from skep.events import EventLog, Hub, Journal
+from skep.filesystem import Filesystem, SpaceHooks
+from skep.frontends.api.app import api_app
+from skep.frontends.api.jobs import Jobs
+from skep.frontends.api.services import Services
+from skep.frontends.common.asgi import App
+from skep.server import options
+from skep.server.addresses import Proxies
+from skep.server.edge import Edge
+from skep.server.facts import Facts
+from skep.server.identity import Identity, open_identity
+from skep.server.metrics import HiveCollector, RequestMetrics, exposition
+from skep.server.opening import OpenStore, opener
+from skep.server.plain import PATHS, PlainPages
+from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
+
+
+@dataclass(slots=True, kw_only=True)
+class Hive:
+    """An open hive. ``ready`` is set once the server listens; ``app`` answers before that too."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    identity: Identity
+    stores: StoreSet
+    chunks: ChunkService
+    auth: Auth
+    filesystem: Filesystem
+    services: Services
+    keepers: Keepers
+    workers: WorkerSet
+    jobs: Jobs
+    edge: Edge
+    app: App
+    ready: bool = False
+    _closing: AsyncExitStack
+
+    async def close(self, grace_s: float = 10.0) -> None:
+        """Stop jobs and workers, finish what is on its way, close stores and database. Safe to call twice."""
+        self.ready = False
+        self.edge.stopping = True
+        await self.workers.stop(grace_s)
+        await self._closing.aclose()
+
+
+async def open_hive(
+    settings: Settings, *, clock: Clock, driver: OpenStore | None = None, start_workers: bool = True
+) -> Hive:
+    """Build and start everything of a hive that is set up.
+
+    ``driver`` opens stores instead of the registry. Raises KeyMissing, KeyWrong, DatabaseTooNew,
+    DatabaseBusy, InvalidSetting; then nothing stays open.
+    """
+    async with AsyncExitStack() as closing:
+        # what everything stands on
+        db = await Database.open(settings.database_url(), clock=clock, pool_size=settings.database.pool_size)
+        closing.push_async_callback(db.close)
+        identity = await open_identity(db, settings)
+        keys = identity.master.hive_keys()
+
+        # where the bytes are
+        stores = StoreSet(db, keys, identity.hive_id, opener(clock, options.store_pace(settings), driver=driver))
+        closing.push_async_callback(stores.close)
+        await stores.load()
+        chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings))
+        closing.push_async_callback(chunks.close)
+        await chunks.start()
+        objects = Objects(db, chunks)
+
+        # what they mean, and to whom
+        hub = Hub(queue_max=settings.limits.subscriber_queue)
+        journal = Journal(db, hub)
+        filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
+        hooks = SpaceHooks(filesystem)
+        auth = Auth(db, keys, clock, options.auth_rules(settings), hooks=hooks, deletion=hooks)
+        closing.push_async_callback(auth.close)
+        await auth.start()
+
+        # who keeps it well
+        keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
+        workers = WorkerSet(clock)
+        add_workers(workers, keepers, settings)
+        jobs = Jobs(clock)
+        closing.push_async_callback(jobs.close)
+        register_jobs(jobs, keepers, db)
+
+        # the doors
+        facts = Facts(db, clock)
+        services = Services(
+            auth=auth,
+            filesystem=filesystem,
+            chunks=chunks,
+            objects=objects,
+            stores=stores,
+            workers=workers,
+            jobs=jobs,
+            limits=options.request_limits(settings),
+            uploads=Gate("uploads", settings.limits.uploads_at_once, clock, wait_s=settings.limits.wait_s),
+            batch_memory=_batch_memory(settings, clock),
+            check_store=_check_store,
+            facts=facts.now,
+        )
+        registry = CollectorRegistry()
+        request_metrics = RequestMetrics(registry)
+        registry.register(HiveCollector(stores, chunks, workers, lambda: facts.last))
+        trouble = _Readiness(stores)
+        pages = PlainPages(
+            api_app(services),
+            readiness=trouble.now,
+            metrics=lambda: _exposition(registry, facts),
+            metrics_access=settings.server.metrics_access,
+            auth=auth,
+        )
+        edge = _edge(pages, request_metrics, settings, clock)
+        if start_workers:
+            workers.start()
+        hive = Hive(
+            settings=settings,
+            clock=clock,
+            db=db,
+            identity=identity,
+            stores=stores,
+            chunks=chunks,
+            auth=auth,
+            filesystem=filesystem,
+            services=services,
+            keepers=keepers,
+            workers=workers,
+            jobs=jobs,
+            edge=edge,
+            app=edge,
+            _closing=closing.pop_all(),
+        )
+        trouble.hive = hive
+        return hive
+
+
+def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock) -> Edge:
+    limits = settings.limits
+    return Edge(
+        doors,
+        metrics=metrics,
+        gate=Gate(
+            "requests", limits.requests_at_once, clock, wait_s=limits.wait_s, queue_max=4 * limits.requests_at_once
+        ),
+        rate=RateLimit("requests", clock, rate_per_s=limits.requests_per_second, burst=limits.requests_burst),
+        proxies=Proxies(settings.server.trusted_proxies),
+        head_limit_bytes=options.HEAD_LIMIT_BYTES,
+        unlimited=PATHS,
+    )
+
+
+def _batch_memory(settings: Settings, clock: Clock) -> ByteBudget:
+    """Two full batches at once; smaller ones more."""
+    limits = settings.limits
+    return ByteBudget("batch memory", 2 * limits.batch_bytes, clock, wait_s=limits.wait_s, error=TimedOut)
+
+
+async def _exposition(registry: CollectorRegistry, facts: Facts) -> bytes:
+    await facts.now()
+    return exposition(registry)
+
+
+async def _check_store(member: Member) -> tuple[bool, Any]:
+    from skep.server.store_check import check_store
+
+    return await check_store(member)
+
+
+class _Readiness:
+    """What keeps the hive from taking requests."""
+
+    def __init__(self, stores: StoreSet) -> None:
+        self._stores = stores
+        self.hive: Hive | None = None
+
+    async def now(self) -> list[str]:
+        """One line for each thing that is not well enough; empty: ready."""
+        if self.hive is None or not self.hive.ready:
+            return ["starting or stopping"]
+        trouble = []
+        try:
+            await self.hive.db.read(lambda tx: tx.now_us)
+        except Exception as error:
+            trouble.append(f"database: {_code(error)}")
+        members: list[Any] = list(self._stores)
+        if members and all(member.down for member in members):
+            trouble.append("stores: none answers")
+        return trouble
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "code", "does not answer"))

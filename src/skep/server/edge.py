@@ -1,0 +1,212 @@
+"""What every request passes first and last, whatever door it is for.
+
+It gets an id; its head is checked; the client's address is found; the limits on requests hold; its
+bytes and time are counted; one line is logged. What is raised out of a door without an answer
+becomes one. While the hive stops, new requests are turned away and those in flight are counted down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from typing import Any
+
+from skep.base.errors import ClientGone, ShuttingDown, SkepError
+from skep.base.limits import Gate, RateLimit
+from skep.base.logs import get_logger, request_context
+from skep.frontends.api.errors import problem_of, problem_of_bug
+from skep.frontends.api.router import AnswerBroken
+from skep.frontends.common.answers import send_problem
+from skep.frontends.common.asgi import App, Message, Receive, Scope, Send
+from skep.frontends.common.headers import check_head
+from skep.server.addresses import Proxies
+from skep.server.metrics import RequestMetrics
+
+log = get_logger("skep.http")
+
+
+class InFlight:
+    """The requests that are being answered. Says when there are none, and can cut them off."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._tasks)
+
+    def enter(self) -> asyncio.Task[Any]:
+        """Count the current task's request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._none.clear()
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """Count it no more."""
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._none.set()
+
+    async def none(self, timeout_s: float) -> bool:
+        """Wait until there are none; whether that came within the time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._none.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def cut(self, timeout_s: float) -> None:
+        """Cancel all: what they have not acknowledged is undone. Waits for them up to ``timeout_s``."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self.none(timeout_s)
+
+
+class _Exchange:
+    """One request as it passes: what was received and sent so far."""
+
+    __slots__ = ("_receive", "_send", "received_bytes", "request_id", "sent_bytes", "started", "status")
+
+    def __init__(self, request_id: str, receive: Receive, send: Send) -> None:
+        self.request_id = request_id
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.status = 0
+        self.started = False
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        body = message.get("body")
+        if body:
+            self.received_bytes += len(body)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+        else:
+            self.sent_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+
+class Edge:
+    """The outermost ASGI application."""
+
+    def __init__(
+        self,
+        doors: App,
+        *,
+        metrics: RequestMetrics,
+        gate: Gate,
+        rate: RateLimit,
+        proxies: Proxies,
+        head_limit_bytes: int,
+        unlimited: frozenset[str],
+    ) -> None:
+        """``unlimited``: paths that are answered even at the limits and while the hive stops."""
+        self._doors = doors
+        self._metrics = metrics
+        self._gate = gate
+        self._rate = rate
+        self._proxies = proxies
+        self._head_limit_bytes = head_limit_bytes
+        self._unlimited = unlimited
+        self._numbers = itertools.count(1)
+        self._prefix = os.urandom(6).hex()
+        self.in_flight = InFlight()
+        self.stopping = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _no_other_protocol(scope, receive, send)
+            return
+        exchange = _Exchange(f"{self._prefix}-{next(self._numbers):x}", receive, send)
+        state = scope.setdefault("state", {})
+        state["request_id"] = exchange.request_id
+        started_s = time.perf_counter()
+        task = self.in_flight.enter()
+        self._metrics.in_flight.inc()
+        with request_context(exchange.request_id):
+            try:
+                await self._answer(scope, exchange)
+            finally:
+                self._metrics.in_flight.dec()
+                self.in_flight.leave(task)
+                self._account(scope, exchange, time.perf_counter() - started_s)
+
+    async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
+        try:
+            await self._admit(scope, exchange)
+        except ClientGone:
+            scope["state"]["gone"] = True
+        except SkepError as error:
+            if exchange.started:
+                raise
+            head_only = scope["method"] == "HEAD"
+            await send_problem(exchange.send, problem_of(error), exchange.request_id, head_only=head_only, close=True)
+        except (asyncio.CancelledError, AnswerBroken):
+            raise
+        except Exception:
+            log.exception("bug", path=scope["path"])
+            if exchange.started:
+                raise
+            await send_problem(exchange.send, problem_of_bug(), exchange.request_id, close=True)
+
+    async def _admit(self, scope: Scope, exchange: _Exchange) -> None:
+        headers = check_head(scope, self._head_limit_bytes)
+        scope["state"]["headers"] = headers
+        peer = scope.get("client")
+        client = self._proxies.client(peer[0] if peer else "", headers)
+        scope["client"] = (client, peer[1] if peer else 0)
+        if scope["path"] in self._unlimited:
+            await self._doors(scope, exchange.receive, exchange.send)
+            return
+        if self.stopping:
+            raise ShuttingDown("The hive is stopping: send this again when it is back.")
+        self._rate.check(client)
+        async with self._gate.enter():
+            await self._doors(scope, exchange.receive, exchange.send)
+
+    def _account(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        state = scope["state"]
+        gone = bool(state.get("gone"))
+        status = exchange.status or (499 if gone else 500)
+        route = state.get("route", "other")
+        self._metrics.done(scope["method"], route, status, seconds, exchange.received_bytes, exchange.sent_bytes)
+        if gone:
+            self._metrics.client_gone()
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            client=scope["client"][0] if scope.get("client") else "",
+            seconds=round(seconds, 6),
+            received_bytes=exchange.received_bytes,
+            sent_bytes=exchange.sent_bytes,
+        )
+
+
+async def _no_other_protocol(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse WebSockets; answer the lifespan protocol with nothing to do (the hive is opened around the server)."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,62 @@
+"""Counts and bytes of the whole hive, for the status and the metrics; looked up at most every few seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from skep.base.clock import Clock
+from skep.db import Database, Transaction, prepared
+from skep.db import schema as s
+
+AGE_MAX_S = 15.0
+
+_COUNTS = {
+    name: prepared(sa.select(sa.func.count()).select_from(table))
+    for name, table in {"users": s.users, "groups": s.groups, "packs": s.packs, "repair_backlog": s.repairs}.items()
+}
+_SPACES = prepared(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(s.spaces.c.used_bytes), 0)))
+_PACKS = prepared(
+    sa.select(
+        sa.func.coalesce(sa.func.sum(s.packs.c.size_bytes), 0),
+        sa.func.coalesce(sa.func.sum(s.packs.c.live_bytes), 0),
+        sa.func.coalesce(sa.func.sum(s.packs.c.chunk_count), 0),
+        sa.func.coalesce(sa.func.sum(s.packs.c.degraded), 0),
+    )
+)
+_STORED = prepared(sa.select(sa.func.coalesce(sa.func.sum(s.stores.c.used_bytes), 0)))
+
+
+class Facts:
+    """Looks the facts up and remembers them for ``AGE_MAX_S``."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._at_s = float("-inf")
+        self.last: dict[str, Any] = {}
+
+    async def now(self) -> dict[str, Any]:
+        """The facts, at most ``AGE_MAX_S`` old."""
+        if self._clock.monotonic_s() - self._at_s > AGE_MAX_S:
+            self.last = await self._db.read(_look)
+            self._at_s = self._clock.monotonic_s()
+        return self.last
+
+
+def _look(tx: Transaction) -> dict[str, Any]:
+    facts: dict[str, Any] = {name: int(tx.value(count) or 0) for name, count in _COUNTS.items()}
+    spaces, used = tx.rows(_SPACES)[0]
+    packed, live, chunks, degraded = (int(value) for value in tx.rows(_PACKS)[0])
+    facts |= {
+        "spaces": int(spaces),
+        "versions_bytes": int(used),
+        "chunks": chunks,
+        "packed_bytes": packed,
+        "live_bytes": live,
+        "degraded_packs": degraded,
+        "stored_bytes": int(tx.value(_STORED) or 0),
+        "dedup_ratio": round(int(used) / live, 4) if live else 1.0,
+    }
+    return facts

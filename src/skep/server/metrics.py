@@ -1,0 +1,156 @@
+"""What the hive counts, for Prometheus: requests as they pass, and the rest looked up when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from skep import __version__
+
+if TYPE_CHECKING:
+    from skep.base.workers import WorkerSet
+    from skep.durability.service import ChunkService
+    from skep.durability.storeset import StoreSet
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+class RequestMetrics:
+    """Requests by method, route and status. ``done`` costs a microsecond."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "route")
+        self._requests = Counter("skep_requests", "Requests answered.", (*labels, "status"), registry=registry)
+        self._seconds = Histogram(
+            "skep_request_seconds", "From a request's head to its answer's end.", labels, buckets=SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._received = Counter("skep_received_bytes", "Bytes of request bodies.", registry=registry)
+        self._sent = Counter("skep_sent_bytes", "Bytes of answers' bodies.", registry=registry)
+        self._gone = Counter("skep_clients_gone", "Requests whose client left before the end.", registry=registry)
+        self.in_flight = Gauge("skep_requests_in_flight", "Requests that are being answered.", registry=registry)
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def done(self, method: str, route: str, status: int, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+        """Count one request. ``route`` is the path with its braces, so that ids make no new series."""
+        key = (method, route, status)
+        children = self._children.get(key)
+        if children is None:
+            children = (self._requests.labels(method, route, str(status)), self._seconds.labels(method, route))
+            self._children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+        if received_bytes:
+            self._received.inc(received_bytes)
+        if sent_bytes:
+            self._sent.inc(sent_bytes)
+
+    def client_gone(self) -> None:
+        """Count a client that left."""
+        self._gone.inc()
+
+
+class HiveCollector(Collector):
+    """Stores, queues, workers and the database's counts, read when Prometheus asks."""
+
+    def __init__(
+        self, stores: StoreSet, chunks: ChunkService, workers: WorkerSet, facts: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._stores = stores
+        self._chunks = chunks
+        self._workers = workers
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        """All families. Must be called from the event loop's thread."""
+        info = GaugeMetricFamily("skep_info", "The hive's version.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        yield from self._of_content()
+        yield from self._of_stores()
+        yield from self._of_workers()
+        for name, value in self._facts().items():
+            if isinstance(value, int | float):
+                yield GaugeMetricFamily(f"skep_{name}", f"{name.replace('_', ' ').capitalize()}.", value=value)
+
+    def _of_content(self) -> Iterable[Metric]:
+        counters = self._chunks.counters
+        yield CounterMetricFamily("skep_content_received_bytes", "Content received.", value=counters.received_bytes)
+        yield CounterMetricFamily("skep_content_stored_bytes", "Bytes of new packs.", value=counters.stored_bytes)
+        yield CounterMetricFamily("skep_content_sent_bytes", "Content read.", value=counters.sent_bytes)
+        depths = GaugeMetricFamily("skep_queue_depth", "What waits in each queue.", labels=["queue"])
+        for queue, depth in self._chunks.queues.items():
+            depths.add_metric([queue], depth)
+        yield depths
+
+    def _of_stores(self) -> Iterable[Metric]:
+        gauge, counter = _family(GaugeMetricFamily), _family(CounterMetricFamily)
+        healthy = gauge("skep_store_healthy", "Whether the store answers.", "store")
+        used = gauge("skep_store_used_bytes", "Bytes of our shards.", "store")
+        free = gauge("skep_store_free_bytes", "Bytes that can still be written.", "store")
+        in_flight = gauge("skep_store_in_flight", "Calls under way.", "store")
+        errors = counter("skep_store_errors", "Calls that failed.", "store", "verb", "code")
+        retries = counter("skep_store_retries", "Calls that were tried again.", "store")
+        moved = counter("skep_store_bytes", "Bytes moved.", "store", "verb")
+        seconds = HistogramMetricFamily("skep_store_seconds", "Time of calls.", labels=["store", "verb"])
+        for member in self._stores:
+            name = member.name
+            healthy.add_metric([name], 0 if member.down else 1)
+            used.add_metric([name], member.used_bytes)
+            if member.free_bytes is not None:
+                free.add_metric([name], member.free_bytes)
+            meter = getattr(member.store, "meter", None)
+            if meter is None:
+                continue
+            in_flight.add_metric([name], meter.in_flight)
+            retries.add_metric([name], meter.retries)
+            moved.add_metric([name, "put"], meter.put_bytes)
+            moved.add_metric([name, "get"], meter.get_bytes)
+            for (verb, code), count in meter.errors.items():
+                errors.add_metric([name, verb, code], count)
+            for verb, latencies in meter.latencies.items():
+                if latencies.total:
+                    seconds.add_metric([name, verb], _buckets(latencies), latencies.sum_s)
+        yield from (healthy, used, free, in_flight, errors, retries, moved, seconds)
+
+    def _of_workers(self) -> Iterable[Metric]:
+        gauge, counter = _family(GaugeMetricFamily), _family(CounterMetricFamily)
+        failures = gauge("skep_worker_failures", "Failures in a row.", "worker")
+        state = gauge("skep_worker_state", "The state that each worker is in.", "worker", "state")
+        queued = gauge("skep_worker_queued", "Units that wait.", "worker")
+        progress = gauge("skep_worker_progress", "Part of the pass that is done.", "worker")
+        done = counter("skep_worker_done", "Units done.", "worker")
+        for status in self._workers.status():
+            failures.add_metric([status.name], status.failures)
+            state.add_metric([status.name, status.state], 1)
+            done.add_metric([status.name], status.done_units)
+            if status.queued_units is not None:
+                queued.add_metric([status.name], status.queued_units)
+            if status.progress is not None:
+                progress.add_metric([status.name], status.progress)
+        yield from (failures, state, queued, progress, done)
+
+
+def _family(kind: Any) -> Callable[..., Any]:
+    return lambda name, text, *labels: kind(name, text, labels=list(labels))
+
+
+def _buckets(latencies: Any) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as Prometheus wants them."""
+    from skep.stores.wrappers.meter import BUCKETS_S
+
+    cumulative, total = [], 0
+    for bound, count in zip((*BUCKETS_S, float("inf")), latencies.counts, strict=True):
+        total += count
+        cumulative.append(("+Inf" if bound == float("inf") else repr(bound), float(total)))
+    return cumulative
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """All metrics as text."""
+    return generate_latest(registry)

@@ -1,0 +1,42 @@
+"""How the hive opens a store: the driver with the wrappers that a hive wants around it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from skep.base.clock import Clock
+from skep.base.ids import Id
+from skep.stores.protocol import Store
+from skep.stores.registry import open_store
+from skep.stores.stack import stacked
+from skep.stores.wrappers.meter import MeterStore
+from skep.stores.wrappers.retry import Pace
+
+OpenStore = Callable[[str, bytes | None], Store]
+
+
+class HiveStore(MeterStore):
+    """A store as the hive uses it: metered, retried, limited, and claimed where the driver can be."""
+
+    driver: Store
+
+    async def claim(self, hive_id: Id, store_id: Id) -> None:
+        """Tie the place to this hive and store, if it can carry such a mark. Raises Conflict for another's."""
+        claim = getattr(self.driver, "claim", None)
+        if claim is not None:
+            await claim(hive_id, store_id)
+
+
+def opener(clock: Clock, pace: Pace, *, driver: OpenStore | None = None) -> OpenStore:
+    """A function that opens stores by URL; ``driver`` replaces the registry in tests."""
+    chance = random.Random()  # noqa: S311 - spreads retries over time, guards nothing
+
+    def open_one(url: str, secret: bytes | None) -> Store:
+        bare = driver(url, secret) if driver is not None else open_store(url, secret=secret)
+        measured = stacked(bare, clock=clock, random=chance, pace=pace)
+        store = HiveStore(measured.inner, clock=clock, meter=measured.meter)
+        store.driver = bare
+        return store
+
+    return open_one

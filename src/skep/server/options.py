@@ -1,0 +1,87 @@
+"""The settings of a hive in the words of each component."""
+
+from __future__ import annotations
+
+from skep.auth import AuthRules
+from skep.base.settings import Settings
+from skep.durability.service import Options
+from skep.filesystem import Limits
+from skep.frontends.api.services import RequestLimits
+from skep.stores.wrappers.retry import Pace
+
+HEAD_LIMIT_BYTES = 64 * 1024
+
+
+def auth_rules(settings: Settings) -> AuthRules:
+    """Who gets in, and for how long."""
+    auth = settings.auth
+    return AuthRules(
+        registration=auth.registration,
+        access_token_s=auth.access_token_s,
+        refresh_token_s=auth.refresh_token_s,
+        invite_s=auth.invite_s,
+        password_length_min=auth.password_length_min,
+        argon2_memory_bytes=auth.argon2_memory_bytes,
+        argon2_passes=auth.argon2_passes,
+        argon2_at_once=auth.argon2_at_once,
+        login_attempts_max=auth.login_attempts_max,
+        login_window_s=auth.login_window_s,
+        verdict_cache_s=auth.verdict_cache_s,
+    )
+
+
+def chunk_options(settings: Settings) -> Options:
+    """How content is packed and written."""
+    storage = settings.storage
+    default = Options()
+    return Options(
+        pack_bytes=storage.pack_bytes,
+        packs_max=max(2, storage.upload_memory_bytes // (2 * storage.pack_bytes)),
+        compression_level=storage.compression_level,
+        threads=settings.server.threads or default.threads,
+        sharing=storage.dedup,
+    )
+
+
+def file_limits(settings: Settings) -> Limits:
+    """What a space may hold and how long it remembers."""
+    files, limits = settings.filesystem, settings.limits
+    return Limits(
+        quota_bytes=files.quota_bytes or None,
+        file_bytes_max=settings.server.body_limit_bytes,
+        batch_items_max=limits.batch_items,
+        batch_bytes_max=limits.batch_bytes,
+        page_max=limits.listing_items,
+        attributes_bytes_max=files.attributes_bytes_max,
+        versions_max=files.versions_max,
+        versions_days=files.versions_days,
+        trash_days=files.trash_days,
+        journal_days=files.journal_days,
+        path_bytes_max=files.path_bytes_max,
+        depth_max=files.depth_max,
+        wait_s_max=limits.poll_s,
+    )
+
+
+def request_limits(settings: Settings) -> RequestLimits:
+    """The most that one request may take."""
+    server, limits = settings.server, settings.limits
+    return RequestLimits(
+        head_bytes=HEAD_LIMIT_BYTES,
+        body_bytes=server.body_limit_bytes,
+        json_body_bytes=limits.json_body_bytes,
+        idle_timeout_s=server.idle_timeout_s,
+        request_timeout_s=max(server.request_timeout_s, limits.poll_s + 10),
+        poll_s=limits.poll_s,
+        listing_items=limits.listing_items,
+        changes_items=limits.changes_items,
+        batch_items=limits.batch_items,
+        batch_item_bytes=limits.batch_item_bytes,
+        batch_bytes=limits.batch_bytes,
+    )
+
+
+def store_pace(settings: Settings) -> Pace:
+    """How often and how long a call to a store is tried."""
+    storage = settings.storage
+    return Pace(tries=1 + storage.store_retries, try_timeout_s=storage.store_timeout_s)

@@ -1,0 +1,144 @@
+"""``skep serve``: run a hive until it is told to stop.
+
+Stopping, on SIGTERM or SIGINT: readiness goes away and new requests are turned away; those in flight
+have ``server.stop_grace_s`` to finish, then they are cut, which undoes what was not acknowledged;
+workers end between units; the stores and the database close. A second signal cuts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skep.base.clock import SystemClock
+from skep.base.logs import configure_logs, get_logger
+from skep.base.settings import Settings
+from skep.server.addresses import listening_port
+from skep.server.engines import Listening, engine
+from skep.server.lock import DataDirectoryLock
+
+if TYPE_CHECKING:
+    from skep.server.compose import Hive
+
+log = get_logger("skep.server")
+WORKERS_GRACE_S = 10.0
+LEAVE_S = 5.0
+CUT_S = 2.0
+
+
+def serve(settings: Settings, *, started_s: float | None = None, announce: Callable[[str], None] | None = None) -> None:
+    """Run the hive of these settings; returns after a graceful stop.
+
+    ``announce`` is told the URL once the hive answers; ``started_s`` is when the program began, on the
+    monotonic clock, for the log. Raises Misconfigured and its kinds, DatabaseBusy, InvalidSetting.
+    """
+    configure_logs(settings.log)
+    try:
+        import uvloop
+
+        new_loop: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        new_loop = None
+    with DataDirectoryLock(settings.data_path()), asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_serve(settings, started_s or time.monotonic(), announce or (lambda url: None)))
+
+
+async def _serve(settings: Settings, started_s: float, announce: Callable[[str], None]) -> None:
+    from skep.server.compose import open_hive
+
+    server = settings.server
+    port = listening_port(server.host, server.port)
+    url = f"{'https' if server.tls_certificate else 'http'}://{_in_url(server.host)}:{port}"
+    hive = await open_hive(settings, clock=SystemClock())
+
+    def ready() -> None:
+        hive.ready = True
+        log.info("ready", url=url, engine=server.engine, seconds=round(time.monotonic() - started_s, 3))
+        announce(url)
+
+    try:
+        with _Signals() as signals:
+            leave = asyncio.Event()
+            serving = asyncio.create_task(engine(server.engine)(hive.app, _listening(settings, port), leave, ready))
+            await _first(serving, signals.asked.wait())
+            if not serving.done():
+                await _finish_requests(hive, signals, server.stop_grace_s)
+            leave.set()
+            await _leave(serving)
+    finally:
+        await hive.close(WORKERS_GRACE_S)
+        log.info("stopped")
+
+
+async def _finish_requests(hive: Hive, signals: _Signals, grace_s: float) -> None:
+    """Turn new requests away; wait for those in flight, for the grace or a second signal; cut the rest."""
+    hive.ready = False
+    hive.edge.stopping = True
+    in_flight = hive.edge.in_flight
+    log.info("stopping", requests_in_flight=in_flight.count)
+    await _first(asyncio.ensure_future(in_flight.none(grace_s)), signals.hurried.wait())
+    if in_flight.count:
+        log.warning("requests are cut off", requests=in_flight.count)
+        await in_flight.cut(CUT_S)
+
+
+async def _leave(serving: asyncio.Task[None]) -> None:
+    """Wait for the HTTP server to end; one that does not is given up. Raises what made it end early."""
+    done, _ = await asyncio.wait((serving,), timeout=LEAVE_S)
+    if done:
+        serving.result()
+    else:
+        serving.cancel()
+
+
+async def _first(one: asyncio.Future[Any], other: Coroutine[Any, Any, object]) -> None:
+    """Return when either is done; ``other`` is cancelled if it is not."""
+    second = asyncio.ensure_future(other)
+    try:
+        await asyncio.wait((one, second), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        second.cancel()
+
+
+class _Signals:
+    """SIGTERM and SIGINT: the first asks to stop, the second to hurry."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+
+    def _on_signal(self) -> None:
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+    def __enter__(self) -> _Signals:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _listening(settings: Settings, port: int) -> Listening:
+    server = settings.server
+    return Listening(
+        server.host,
+        port,
+        certificate=Path(server.tls_certificate) if server.tls_certificate else None,
+        key=Path(server.tls_key) if server.tls_key else None,
+        requests_at_once=2 * settings.limits.requests_at_once,
+    )
+
+
+def _in_url(host: str) -> str:
+    """A host as a URL has it, and one that can be reached for the addresses that mean all."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,16 @@
+"""The conformance suite on one store of the hive, under keys of its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from skep.durability.storeset import Member
+from skep.stores.conformance import check
+from skep.stores.registry import open_store
+
+
+async def check_store(member: Member) -> tuple[bool, Any]:
+    """Whether a store keeps the contract, and what the suite says of each check, as JSON."""
+    report = await check(lambda: open_store(member.url, secret=member.secret))
+    return report.ok, [asdict(result) for result in report.results]

@@ -1,0 +1,25 @@
+"""The ``stores`` worker: asks each store whether it is well, and tries again those that were not."""
+
+from __future__ import annotations
+
+from skep.base.workers import Outcome, Progress
+from skep.durability.repair import Repairer
+from skep.durability.storeset import StoreSet
+
+
+class StoresWorker:
+    """One round over all stores; when one comes back, what waits for it is repaired sooner."""
+
+    name = "stores"
+    description = "Asks every store whether it is well and how much room it has."
+
+    def __init__(self, stores: StoreSet, repairer: Repairer) -> None:
+        self._stores = stores
+        self._repairer = repairer
+
+    async def run_once(self, progress: Progress) -> Outcome:
+        """Probe all stores once."""
+        back = await self._stores.probe()
+        if back:
+            await self._repairer.hurry()
+        return Outcome(more_work=False, done_units=len(self._stores))
