@@ -19,13 +19,10 @@ from skep.base.errors import ShuttingDown
 from skep.db.revision import require_current
 from skep.db.statement import DialectName
 from skep.db.transaction import Driver, Transaction
-from skep.db.units import Delivery, Unit
-from skep.db.urls import DatabaseUrl, MysqlUrl, PostgresqlUrl, parse_url
+from skep.db.units import Delivery, Limits, Unit
+from skep.db.urls import DatabaseUrl, PostgresqlUrl, SqliteUrl, parse_url
 
 T = TypeVar("T")
-
-WAITING_MAX = 4_096
-"""Units of work submitted and not finished; more callers wait, in order, before they submit."""
 
 
 class Engine(Protocol):
@@ -46,28 +43,41 @@ class Database:
 
     dialect: DialectName
 
-    def __init__(self, url: DatabaseUrl, clock: Clock, pool_size: int) -> None:
+    def __init__(self, url: DatabaseUrl, clock: Clock, limits: Limits) -> None:
         """Use ``Database.open``."""
         self._loop = asyncio.get_running_loop()
-        self._places = asyncio.Semaphore(WAITING_MAX)
+        self._places = asyncio.Semaphore(limits.queue_max)
         self._unfinished = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
-        self._engine = _engine(url, clock, Delivery(self._loop, self._settled), pool_size)
+        self._engine = _engine(url, clock, Delivery(self._loop, self._settled), limits)
         self.dialect = self._engine.driver.dialect
 
     @classmethod
-    async def open(cls, url: str, *, clock: Clock, pool_size: int = 8) -> Database:
+    async def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock,
+        pool_size: int = 8,
+        busy_timeout_s: float = 5.0,
+        group_commit_max: int = 256,
+        queue_max: int = 4_096,
+    ) -> Database:
         """Open a migrated database.
 
-        ``pool_size`` bounds the connections. Raises InvalidSetting for a bad URL, DatabaseTooNew or
-        DatabaseTooOld by its schema, DatabaseUnusable for what is no database, DatabaseBusy when it
-        does not answer.
+        ``pool_size`` bounds the connections (SQLite: the readers, and never more than four);
+        ``busy_timeout_s`` is how long to wait for another's lock; ``group_commit_max`` how many
+        units of work SQLite commits at once; ``queue_max`` how many may be submitted and not
+        finished: further callers wait, in order, before they submit.
+
+        Raises InvalidSetting for a bad URL, DatabaseTooNew or DatabaseTooOld by its schema,
+        DatabaseUnusable for what is no database, DatabaseBusy when it does not answer.
         """
         parsed = parse_url(url)
         await asyncio.to_thread(require_current, parsed)
-        return cls(parsed, clock, pool_size)
+        return cls(parsed, clock, Limits(pool_size, busy_timeout_s, group_commit_max, queue_max))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot that it cannot change; return its result."""
@@ -115,17 +125,17 @@ class Database:
             self._idle.set()
 
 
-def _engine(url: DatabaseUrl, clock: Clock, delivery: Delivery, pool_size: int) -> Engine:
+def _engine(url: DatabaseUrl, clock: Clock, delivery: Delivery, limits: Limits) -> Engine:
+    if isinstance(url, SqliteUrl):
+        from skep.db.sqlite import SqliteEngine
+
+        return SqliteEngine(url, clock, delivery, limits)
+    from skep.db.served import ServedEngine
+
     if isinstance(url, PostgresqlUrl):
         from skep.db.postgresql import PostgresqlDriver
-        from skep.db.served import ServedEngine
 
-        return ServedEngine(PostgresqlDriver(url), clock, delivery, pool_size)
-    if isinstance(url, MysqlUrl):
-        from skep.db.mysql import MysqlDriver
-        from skep.db.served import ServedEngine
+        return ServedEngine(PostgresqlDriver(url, limits.busy_timeout_s), clock, delivery, limits.pool_size)
+    from skep.db.mysql import MysqlDriver
 
-        return ServedEngine(MysqlDriver(url), clock, delivery, pool_size)
-    from skep.db.sqlite import SqliteEngine
-
-    return SqliteEngine(url, clock, delivery, pool_size)
+    return ServedEngine(MysqlDriver(url, limits.busy_timeout_s), clock, delivery, limits.pool_size)

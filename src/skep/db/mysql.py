@@ -19,8 +19,9 @@ from skep.db.statement import DialectName, Statement
 from skep.db.urls import MysqlUrl
 
 CONNECT_TIMEOUT_S = 5
-ANSWER_TIMEOUT_S = 60
-LOCK_TIMEOUT_S = 10
+ANSWER_TIMEOUT_S = 120
+LOCK_TIMEOUT_S = 60.0
+"""Where nobody says: while the schema is looked at or migrated."""
 PACKET_MAX_BYTES = 64 << 20
 
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, 1927, 0})
@@ -47,7 +48,9 @@ _CONVERSIONS: dict[Any, Any] = {
 }
 
 
-def connect(url: MysqlUrl, isolation: str = "SERIALIZABLE") -> pymysql.connections.Connection[Any]:
+def connect(
+    url: MysqlUrl, isolation: str = "SERIALIZABLE", busy_timeout_s: float = LOCK_TIMEOUT_S
+) -> pymysql.connections.Connection[Any]:
     """Open a connection in autocommit mode. Raises DatabaseBusy or DatabaseUnusable."""
     try:
         return pymysql.connect(
@@ -69,7 +72,8 @@ def connect(url: MysqlUrl, isolation: str = "SERIALIZABLE") -> pymysql.connectio
             max_allowed_packet=PACKET_MAX_BYTES,
             init_command=(
                 "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO',"
-                f" innodb_lock_wait_timeout={LOCK_TIMEOUT_S}, tx_isolation='{isolation}', time_zone='+00:00'"
+                f" innodb_lock_wait_timeout={max(1, round(busy_timeout_s))}, tx_isolation='{isolation}',"
+                " time_zone='+00:00'"
             ),
         )
     except pymysql.Error as error:
@@ -79,14 +83,15 @@ def connect(url: MysqlUrl, isolation: str = "SERIALIZABLE") -> pymysql.connectio
 class MysqlDriver:
     """MariaDB's errors and transactions in our words."""
 
-    def __init__(self, url: MysqlUrl) -> None:
+    def __init__(self, url: MysqlUrl, busy_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        self._busy_timeout_s = busy_timeout_s
         self.dialect: DialectName = "mysql"
         self.failures: type[Exception] = pymysql.Error
         self.shown = url.shown
         self._url = url
 
     def connect(self, *, writes: bool) -> pymysql.connections.Connection[Any]:
-        return connect(self._url, "SERIALIZABLE" if writes else "REPEATABLE-READ")
+        return connect(self._url, "SERIALIZABLE" if writes else "REPEATABLE-READ", self._busy_timeout_s)
 
     def begin(self, *, writes: bool) -> str:
         return "START TRANSACTION" if writes else "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"

@@ -18,7 +18,8 @@ from skep.db.statement import DialectName, Statement
 from skep.db.urls import PostgresqlUrl
 
 CONNECT_TIMEOUT_S = 5
-LOCK_TIMEOUT_S = 10
+LOCK_TIMEOUT_S = 60.0
+"""Where nobody says: while the schema is looked at or migrated."""
 
 _CONFLICTS = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
 _GONE = frozenset({"57P01", "57P02", "57P03"})  # admin_shutdown, crash_shutdown, cannot_connect_now
@@ -44,7 +45,7 @@ class _NumericLoader(Loader):
         return int(value) if value == value.to_integral_value() else float(value)
 
 
-def connect(url: PostgresqlUrl) -> psycopg.Connection[Any]:
+def connect(url: PostgresqlUrl, busy_timeout_s: float = LOCK_TIMEOUT_S) -> psycopg.Connection[Any]:
     """Open a connection in autocommit mode. Raises DatabaseBusy or DatabaseUnusable."""
     try:
         return psycopg.connect(
@@ -52,7 +53,7 @@ def connect(url: PostgresqlUrl) -> psycopg.Connection[Any]:
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             fallback_application_name="skep",
-            options=f"-c lock_timeout={LOCK_TIMEOUT_S}s -c client_min_messages=warning",
+            options=f"-c lock_timeout={max(1, round(busy_timeout_s * 1000))}ms -c client_min_messages=warning",
             client_encoding="utf8",
         )
     except psycopg.Error as error:
@@ -62,14 +63,15 @@ def connect(url: PostgresqlUrl) -> psycopg.Connection[Any]:
 class PostgresqlDriver:
     """PostgreSQL's errors and transactions in our words."""
 
-    def __init__(self, url: PostgresqlUrl) -> None:
+    def __init__(self, url: PostgresqlUrl, busy_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        self._busy_timeout_s = busy_timeout_s
         self.dialect: DialectName = "postgresql"
         self.failures: type[Exception] = psycopg.Error
         self.shown = url.shown
         self._url = url
 
     def connect(self, *, writes: bool) -> psycopg.Connection[Any]:
-        connection = connect(self._url)
+        connection = connect(self._url, self._busy_timeout_s)
         connection.adapters.register_dumper(bool, _FlagDumper)
         connection.adapters.register_loader("bool", _FlagLoader)
         connection.adapters.register_loader("numeric", _NumericLoader)

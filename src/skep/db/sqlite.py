@@ -21,6 +21,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -31,10 +32,9 @@ from skep.db.errors import RowExists
 from skep.db.statement import DialectName, Statement
 from skep.db.threads import ThreadGroup
 from skep.db.transaction import Driver
-from skep.db.units import Delivery, Unit
+from skep.db.units import Delivery, Limits, Unit
 from skep.db.urls import SqliteUrl
 
-BATCH_UNITS_MAX = 512
 BATCH_TIME_MAX_S = 0.02
 """A batch takes no new units after this time, so that the first of it does not wait for ever."""
 STATEMENTS_CACHED = 512
@@ -47,6 +47,8 @@ LOG_PAGES_MAX = 16_384
 LOG_KEPT_BYTES = 64 << 20
 LOG_CHECK_EVERY_BATCHES = 256
 READERS_MAX = 4
+BUSY_TIMEOUT_S = 5.0
+"""Where nobody says: while the schema is looked at or migrated."""
 
 
 class SqliteDriver:
@@ -124,7 +126,7 @@ def connect(url: SqliteUrl, role: Literal["writer", "reader"]) -> sqlite3.Connec
     try:
         connection = sqlite3.connect(
             url.path,
-            timeout=url.busy_timeout_s,
+            timeout=BUSY_TIMEOUT_S if url.busy_timeout_s is None else url.busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=STATEMENTS_CACHED,
@@ -156,13 +158,14 @@ def _pragmas(url: SqliteUrl, role: Literal["writer", "reader"]) -> list[str]:
 class SqliteEngine:
     """Runs units of work on one SQLite file."""
 
-    def __init__(self, url: SqliteUrl, clock: Clock, delivery: Delivery, readers: int) -> None:
+    def __init__(self, url: SqliteUrl, clock: Clock, delivery: Delivery, limits: Limits) -> None:
+        url = replace(url, busy_timeout_s=limits.busy_timeout_s if url.busy_timeout_s is None else url.busy_timeout_s)
         driver = SqliteDriver(url.path)
         self.driver: Driver = driver
-        self._writer = _Writer(connect(url, "writer"), driver, clock, delivery)
+        self._writer = _Writer(connect(url, "writer"), driver, clock, delivery, limits.group_commit_max)
         self._readers = ThreadGroup(
             "skep-db-read",
-            max(1, min(readers, READERS_MAX)),
+            min(limits.pool_size, READERS_MAX),
             lambda: _Reader(connect(url, "reader"), driver, clock),
             delivery,
         )
@@ -208,7 +211,15 @@ class _Reader:
 class _Writer:
     """The one thread that writes."""
 
-    def __init__(self, connection: sqlite3.Connection, driver: SqliteDriver, clock: Clock, delivery: Delivery) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        driver: SqliteDriver,
+        clock: Clock,
+        delivery: Delivery,
+        units_max: int,
+    ) -> None:
+        self._units_max = units_max
         self.queue: SimpleQueue[Unit[Any] | None] = SimpleQueue()
         self._connection = connection
         self._cursor = connection.cursor()
@@ -269,7 +280,7 @@ class _Writer:
 
     def _next(self, batch: list[Unit[Any]], until_s: float) -> Unit[Any] | None:
         """The next unit that waits, unless the batch is full; this thread alone takes from the queue."""
-        if self.queue.empty() or len(batch) >= BATCH_UNITS_MAX or time.monotonic() > until_s:
+        if self.queue.empty() or len(batch) >= self._units_max or time.monotonic() > until_s:
             return None
         unit = self.queue.get()
         if unit is None:

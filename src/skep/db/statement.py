@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
@@ -92,9 +92,10 @@ def _dialect(name: DialectName) -> Dialect:
         from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
         return PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
-    from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+    from sqlalchemy.dialects.mysql.mariadb import loader
 
-    return MySQLDialect_pymysql(paramstyle="format")
+    # Not the dialect of MySQL: MariaDB reserves more words (``offset``).
+    return cast(Dialect, loader("pymysql")(paramstyle="format"))
 
 
 def _picker(names: Sequence[str], constants: Mapping[str, object]) -> Pick:

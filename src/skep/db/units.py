@@ -10,13 +10,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from skep.base.clock import Clock
+from skep.base.errors import InvalidSetting
 from skep.db.transaction import Cursor, Driver, Transaction
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one open database; ``Database.open`` explains them."""
+
+    pool_size: int
+    busy_timeout_s: float
+    group_commit_max: int
+    queue_max: int
+
+    def __post_init__(self) -> None:
+        if min(self.pool_size, self.group_commit_max, self.queue_max) < 1 or self.busy_timeout_s < 0:
+            raise InvalidSetting("database: pool_size, group_commit_max and queue_max must be at least 1")
 
 
 class Unit(Generic[T]):

@@ -5,7 +5,8 @@
     postgresql://user:password@host/name     anything that libpq takes
     mysql://user:password@host:3306/name     MariaDB; ?unix_socket=/run/mysqld/mysqld.sock, ?ssl_ca=/path
 
-Options of SQLite: ``busy_timeout_s`` (how long to wait for another process's lock, 5) and
+Options of SQLite: ``busy_timeout_s`` (how long to wait for another
+process's lock; else the setting of that name) and
 ``synchronous`` (``full``; ``off`` loses acknowledged writes on power loss and is for tests).
 """
 
@@ -26,7 +27,7 @@ class SqliteUrl:
     """A database file on this machine."""
 
     path: Path
-    busy_timeout_s: float = 5.0
+    busy_timeout_s: float | None = None
     synchronous: str = "full"
 
     @property
@@ -97,7 +98,7 @@ def _sqlite(parts: SplitResult) -> SqliteUrl:
     if synchronous not in ("off", "normal", "full", "extra"):
         raise InvalidSetting(f"database.url: synchronous={synchronous!r} is none of full, extra, normal, off")
     try:
-        busy_timeout_s = float(options.get("busy_timeout_s", "5"))
+        busy_timeout_s = float(options["busy_timeout_s"]) if "busy_timeout_s" in options else None
     except ValueError:
         raise InvalidSetting("database.url: busy_timeout_s must be a number of seconds") from None
     return SqliteUrl(Path(path), busy_timeout_s, synchronous)
