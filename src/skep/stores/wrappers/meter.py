@@ -61,7 +61,8 @@ class Health:
     """Whether the store works now. What a caller asked wrongly, or what is not there, does not count against it."""
 
     consecutive_failures: int = 0
-    last_error: SkepError | None = None
+    last_error_code: str | None = None
+    last_error_message: str | None = None
     last_error_us: int | None = None
     last_success_us: int | None = None
 
@@ -95,7 +96,8 @@ class Meter:
         self.errors[at] = self.errors.get(at, 0) + 1
         if not isinstance(error, BadInput | NotFound):
             self.health.consecutive_failures += 1
-            self.health.last_error, self.health.last_error_us = error, now_us
+            self.health.last_error_code, self.health.last_error_message = error.code, error.message
+            self.health.last_error_us = now_us
 
     def succeeded(self, verb: str, seconds: float, now_us: int) -> None:
         self.latencies[verb].add(seconds)

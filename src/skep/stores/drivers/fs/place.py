@@ -23,7 +23,7 @@ _TEMP_FORM = re.compile(r"put-[0-9a-f]{32}")
 
 
 class Place:
-    """Open descriptors of one attached root. They close when the last call that uses the place has let go of it."""
+    """Open descriptors of one attached root. They close with ``close`` or when the last call has let go of it."""
 
     def __init__(self, config: FsConfig, calls: Calls, root_fd: int, objects_fd: int, temp_fd: int) -> None:
         self.calls = calls
@@ -31,7 +31,7 @@ class Place:
         self.root_fd, self.objects_fd, self.temp_fd = root_fd, objects_fd, temp_fd
         self.files = OpenedSet(config.open_files, calls.close)
         self.directories = Directories(calls, objects_fd, config.open_directories)
-        weakref.finalize(self, _close_all, calls, (root_fd, objects_fd, temp_fd))
+        self._close = weakref.finalize(self, _close_all, calls, (root_fd, objects_fd, temp_fd))
         self.names_unnamed = _sweep_and_probe(calls, temp_fd)
 
     def is_where_it_was(self) -> bool:
@@ -51,6 +51,11 @@ class Place:
         """Close what nobody uses now."""
         self.files.drop_all()
         self.directories.forget()
+
+    def close(self) -> None:
+        """Close everything now: no call uses the place any more."""
+        self.let_go()
+        self._close()
 
 
 def attach(config: FsConfig, calls: Calls, *, create: bool) -> Place | None:

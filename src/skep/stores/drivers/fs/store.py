@@ -116,7 +116,7 @@ class FsStore:
         self._closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
         if self._place is not None:
-            self._place.let_go()
+            self._place.close()
             self._place = None
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
@@ -139,11 +139,21 @@ class FsStore:
         create = create and self._seen_identity is None
         with translated(self._root, "opening it", writing=create):
             place = attach(self._config, self._calls, create=create)
-            found = place.identity() if place is not None else None
+        if place is None:
+            self._check_same(None)
+            return None
+        try:
+            with translated(self._root, "reading its marker", writing=False):
+                self._check_same(place.identity())
+        except BaseException:
+            place.close()
+            raise
+        return place
+
+    def _check_same(self, found: StoreIdentity | None) -> None:
         if self._seen_identity is not None and found != self._seen_identity:
             raise StoreUnavailable(f"{self._root} no longer holds the store that was there: mount its disk again")
         self._seen_identity = found
-        return place
 
     def _attached_for_writing(self) -> Place:
         place = self._attached(create=True)
@@ -168,8 +178,7 @@ class FsStore:
                 f"{self._root} is at its capacity of {self._room.capacity_bytes} bytes: raise it or free some"
             )
         try:
-            grown_bytes = self._write(place, key, parts, size_bytes, ticket)
-            self._room.changed(key, grown_bytes)
+            self._write(place, key, parts, size_bytes, ticket)
         except FileNotFoundError as error:
             place.directories.forget()
             self._check_still_there(place)
@@ -179,8 +188,7 @@ class FsStore:
         finally:
             self._room.unreserve(size_bytes)
 
-    def _write(self, place: Place, key: str, parts: Sequence[Buffer], size_bytes: int, ticket: Ticket) -> int:
-        """By how many bytes the store grew."""
+    def _write(self, place: Place, key: str, parts: Sequence[Buffer], size_bytes: int, ticket: Ticket) -> None:
         segments, leaf = place_of(key)
         directory = place.directories.borrow(segments, create=True)
         try:
@@ -189,10 +197,12 @@ class FsStore:
             if temp_name is not None:
                 with self._key_lock(key):
                     replaced_bytes = self._size_of(place, key)
-                    replace(place, directory.fd, leaf, temp_name)
-                    place.files.drop(key)
+                    try:
+                        replace(place, directory.fd, leaf, temp_name)
+                    finally:
+                        place.files.drop(key)
+            self._room.changed(key, size_bytes - replaced_bytes)
             self._calls.sync_directory(directory.fd)
-            return size_bytes - replaced_bytes
         except OSError as error:
             if os.fstat(directory.fd).st_nlink == 0:  # some kernels say EPERM for naming a file in a removed directory
                 raise FileNotFoundError(errno.ENOENT, "its directory was removed") from error
@@ -266,7 +276,8 @@ class FsStore:
             except FileNotFoundError:
                 self._check_still_there(place)
                 return
-            place.files.drop(key)
+            finally:
+                place.files.drop(key)
             self._room.changed(key, -removed_bytes)
         self._calls.sync_directory(directory_fd)
 
