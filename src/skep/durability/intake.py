@@ -46,7 +46,6 @@ class Stored:
     """Where the chunks of one writer have gone so far."""
 
     packs: set[OpenPack] = field(default_factory=set)
-    new_bytes: int = 0
 
 
 async def run_to_end(threads: Executor, call: Callable[[], T]) -> T:
@@ -117,7 +116,6 @@ class Intake:
 
     def _append(self, keys: DomainKeys, pack: OpenPack, chunks: Sequence[PlainChunk], stored: Stored) -> int:
         """Seal as many chunks as fit; returns how many are settled. Runs in a thread."""
-        before = pack.builder.size_bytes
         count = 0
         for chunk in chunks:
             if not pack.builder.fits(len(chunk.data)):
@@ -127,7 +125,6 @@ class Intake:
                 pack.builder.append(keys, chunk.id, chunk.data, self._level)
             stored.packs.add(holder or pack)
             count += 1
-        stored.new_bytes += pack.builder.size_bytes - before
         return count
 
     async def settle(self, stored: Stored) -> None:

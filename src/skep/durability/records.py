@@ -18,8 +18,6 @@ class Content:
     size_bytes: int
     digests: Mapping[str, bytes] = field(default_factory=dict)
     """Digests of the plain bytes that were asked for, by name (``md5``, ``sha1``, ``sha256``)."""
-    new_bytes: int = 0
-    """Sealed bytes that this write added to packs; 0 when all chunks were known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,14 @@ from skep.durability.service import ChunkService
 
 SOURCES_MAX = 512
 SMALL_RATIO = 0.25
+INDEX_ENTRY_BYTES = 80
+INDEX_FIXED_BYTES = 256
+"""Upper bounds of what a pack's index takes, for each chunk and in all."""
 
 _p, _c = s.packs.c, s.chunks.c
 
 _CANDIDATES = prepared(
-    sa.select(_p.id, _p.scheme, _p.size_bytes, _p.live_bytes)
+    sa.select(_p.id, _p.scheme, _p.size_bytes, _p.live_bytes, _p.chunk_count)
     .where(
         _p.retired_us.is_(None),
         _p.live_bytes <= sa.bindparam("live_max"),
@@ -63,6 +66,17 @@ class Source:
     scheme: Scheme
     size_bytes: int
     live_bytes: int
+    chunk_count: int
+
+    @property
+    def needed_bytes(self) -> int:
+        """What its live chunks take up in a pack, their part of the index included."""
+        return self.live_bytes + self.chunk_count * INDEX_ENTRY_BYTES
+
+    @property
+    def dead_ratio(self) -> float:
+        """The part of it that a repack would save."""
+        return 1 - min(1.0, (self.needed_bytes + INDEX_FIXED_BYTES) / self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +96,16 @@ def choose(sources: Sequence[Source], pack_bytes: int, dead_ratio: float) -> lis
     """
     by_scheme: dict[Scheme, list[Source]] = {}
     for source in sources:
-        dead = 1 - source.live_bytes / max(1, source.size_bytes)
-        if dead > dead_ratio or source.size_bytes <= SMALL_RATIO * pack_bytes:
+        if source.dead_ratio > dead_ratio or source.size_bytes <= SMALL_RATIO * pack_bytes:
             by_scheme.setdefault(source.scheme, []).append(source)
     for worth in by_scheme.values():
         chosen: list[Source] = []
         total = 0
         for source in worth:
-            if total + source.live_bytes <= pack_bytes * 0.98:
+            if total + source.needed_bytes <= pack_bytes * 0.98:
                 chosen.append(source)
-                total += source.live_bytes
-        wasteful = any(1 - each.live_bytes / max(1, each.size_bytes) > dead_ratio for each in chosen)
-        if wasteful or len(chosen) > 1:
+                total += source.needed_bytes
+        if len(chosen) > 1 or any(source.dead_ratio > dead_ratio for source in chosen):
             return chosen
     return []
 
@@ -133,7 +145,7 @@ class Repacker:
         before = self._clock.now_us() - age_us
         live_max = round(pack_bytes * (1 - self._dead_ratio))
         rows = await self._db.read(lambda tx: tx.rows(_CANDIDATES, {"live_max": live_max, "before": before}))
-        sources = [Source(row[0], Scheme.parse(row[1]), row[2], row[3]) for row in rows]
+        sources = [Source(row[0], Scheme.parse(row[1]), *row[2:]) for row in rows]
         chosen = choose(sources, pack_bytes, self._dead_ratio)
         if not chosen:
             return Repacked()
@@ -171,7 +183,7 @@ class Repacker:
         moves: list[tuple[bytes, PackEntry]],
     ) -> bool:
         """Copy a pack's live sealed chunks; False when they do not all fit."""
-        if not builder.fits(sum(size + 100 for _, _, _, size, _ in rows)):
+        if not builder.fits(sum(size + INDEX_ENTRY_BYTES for _, _, _, size, _ in rows)):
             return False
         for domain_id, chunk_id, offset, size, plain in rows:
             sealed = await self._chunks.reader.sealed(Location(source.pack_id, offset, size, plain))

@@ -10,7 +10,7 @@ sweep of unknown shards collects.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from skep.base.errors import QuorumNotReached, SkepError, StoreFull
@@ -66,6 +66,7 @@ class ShardWriter:
                 needed=scheme.write_quorum,
             )
         zones = [member.zone for shard in stored if (member := self._stores.get(shard.store_id)) is not None]
+        self._check_zones(scheme, set(zones))
         return PutShards(tuple(written), len(set(zones)) == len(zones))
 
     def _check_reachable(self, scheme: Scheme, candidates: Sequence[Candidate], placement: Placement) -> None:
@@ -73,10 +74,14 @@ class ShardWriter:
             raise QuorumNotReached("no store takes writes now: see `skep store ls`", stored=0, needed=scheme.total)
         if len(placement.stores) < scheme.total:
             raise StoreFull("the stores have no room for another pack: add one with `skep store add`, or free some")
-        zones = len({each.zone for each in candidates})
-        if zones < scheme.data_shards and zones < len({member.zone for member in self._stores}):
+        self._check_zones(scheme, {each.zone for each in candidates})
+
+    def _check_zones(self, scheme: Scheme, zones: Collection[str]) -> None:
+        """A pack over fewer than k zones does not outlive one of them: only a hive that has no more may do that."""
+        there_are = len({member.zone for member in self._stores if member.state != "lost"})
+        if len(zones) < min(scheme.data_shards, there_are):
             raise QuorumNotReached(
-                f"{zones} zones take writes now and {scheme.name} needs {scheme.data_shards}: see `skep store ls`",
+                f"{len(zones)} zones take writes now and {scheme.name} needs {scheme.data_shards}: see `skep store ls`",
                 stored=0,
                 needed=scheme.data_shards,
             )

@@ -16,20 +16,23 @@ import sqlalchemy as sa
 
 from skep.base.errors import (
     AlreadyExists,
+    Conflict,
     InUse,
     InvalidName,
     SkepError,
     StoreFull,
     StoreNotFound,
     StoreReadOnly,
+    StoreUnavailable,
     Unavailable,
 )
-from skep.base.ids import Id, new_id
+from skep.base.ids import Id, id_text, new_id
 from skep.crypto.keys import HiveKeys
 from skep.crypto.sealing import open_record, seal_record
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.durability.placement import Candidate
+from skep.stores.identity import claimable
 from skep.stores.protocol import Store, Usage
 
 T = TypeVar("T")
@@ -156,21 +159,37 @@ class StoreSet:
 
     async def _try_open(self, member: Member) -> None:
         try:
-            member.store = self._open(member.url, member.secret)
-            await self._claim(member)
-            await self.refresh_usage(member)
+            member.store = await self._open_known(member)
             member.error, member.failures = None, 0
+            await self.refresh_usage(member)
         except SkepError as error:
-            if member.store is not None:
-                await member.store.close()
-            member.store, member.error = None, error.message
+            member.error = error.message
             self._back_off(member)
 
-    async def _claim(self, member: Member) -> None:
-        """Write or check the marker that ties a place to this hive and store, where it has one."""
-        claim = getattr(member.store, "claim", None)
-        if claim is not None:
-            await claim(self._hive_id, member.id)
+    async def _open_known(self, member: Member) -> Store:
+        store = self._open(member.url, member.secret)
+        try:
+            await self._recognise(member, store)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def _recognise(self, member: Member, store: Store) -> None:
+        """Check the marker that ties a place to this hive and store, where its kind keeps one.
+
+        Raises StoreUnavailable (empty: not mounted?) or Conflict (somebody else's).
+        """
+        marked = claimable(store)
+        if marked is None:
+            return
+        found = await marked.identity()
+        if found is None:
+            raise StoreUnavailable(f"{member.url} is empty, without this store's marker: is the disk mounted?")
+        if (found.hive_id, found.store_id) != (self._hive_id, member.id):
+            raise Conflict(
+                f"{member.url} holds another store ({id_text(found.store_id)}): correct what is mounted there"
+            )
 
     def _back_off(self, member: Member) -> None:
         member.failures += 1
@@ -275,7 +294,9 @@ class StoreSet:
         member = Member(new_id(), name, url, zone or name, capacity_bytes, "active", secret=secret)
         member.store = self._open(url, secret)
         try:
-            await self._claim(member)
+            marked = claimable(member.store)
+            if marked is not None:
+                await marked.claim(self._hive_id, member.id)
             member.usage = await member.store.usage()
             member.usage_at_s = time.monotonic()
             await self._db.write(lambda tx: self._insert(tx, member))

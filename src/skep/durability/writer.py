@@ -132,7 +132,7 @@ class StreamWriter:
         await self._intake.settle(self._stored)
         manifest = Manifest(self._size_bytes, tuple(self._refs))
         digests = {name: hasher.digest() for name, hasher in self._hashers.items()}
-        return Content(manifest, self._size_bytes, digests, self._stored.new_bytes)
+        return Content(manifest, self._size_bytes, digests)
 
     def _count(self, length: int) -> None:
         self._size_bytes += length
