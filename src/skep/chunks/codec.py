@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-
-from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_info
 
 from skep.base.errors import CorruptChunk
 from skep.crypto.hashing import Buffer
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_info
+else:
+    from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_info
 
 RAW = 0
 ZSTD = 1
