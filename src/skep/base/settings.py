@@ -37,7 +37,6 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: Annotated[int, Meta(ge=0, le=65_535)]
     engine: Literal["granian", "uvicorn"]
-    public_url: str
     tls_certificate: str
     tls_key: str
     trusted_proxies: tuple[str, ...]
@@ -74,16 +73,9 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     dedup: Literal["account", "hive"]
     pack_bytes: Annotated[int, Meta(ge=5 * 2**20, le=64 * 2**20)]
     compression_level: Annotated[int, Meta(ge=0, le=19)]
-    group_wait_s: Annotated[float, Meta(ge=0, le=10)]
-    packs_in_flight: Annotated[int, Meta(ge=1, le=64)]
     upload_memory_bytes: Annotated[int, Meta(ge=64 * 2**20, le=2**40)]
-    read_ahead_bytes: Annotated[int, Meta(ge=0, le=2**30)]
-    hedge: bool
-    hedge_min_s: Positive
-    hedge_max_s: Positive
     store_timeout_s: Positive
     store_retries: Annotated[int, Meta(ge=0, le=20)]
-    reserve_bytes: Bytes
     lost_after_s: Seconds
     grace_s: Seconds
 
@@ -132,7 +124,6 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     listing_items: Count
     changes_items: Annotated[int, Meta(ge=1, le=100_000)]
     poll_s: Annotated[float, Meta(ge=0, le=3600)]
-    subscribers: Count
     subscriber_queue: Count
 
 
@@ -142,10 +133,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scrub_period_s: Positive
     tranquility: Annotated[float, Meta(ge=0, le=1000)]
     repair_period_s: Positive
-    repairs_at_once: Annotated[int, Meta(ge=1, le=64)]
     gc_period_s: Positive
     repack_dead_ratio: Annotated[float, Meta(ge=0.05, le=0.95)]
-    rebalance_period_s: Positive
     snapshot_period_s: Positive
     snapshots_max: Count
     retention_period_s: Positive

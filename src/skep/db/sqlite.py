@@ -248,8 +248,8 @@ class _Writer:
                 self._abandon(batch, given_up.error)
             except Exception as error:
                 self._abandon(batch, self._driver.translate(error))
-            self._delivery.put(batch)
             self._batches += 1
+            self._delivery.put(batch)
             if self._batches % LOG_CHECK_EVERY_BATCHES == 0:
                 self._bound_log()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skep.base.errors import InvalidSetting
-from skep.base.setting_values import default_file_text
+from skep.base.setting_values import SettingSpec, convert_value, default_file_text
 from skep.base.settings import Settings, explain, load_settings, setting_specs
 
 
@@ -78,7 +78,7 @@ def test_standard_files_are_found_in_home_and_working_directory(
         ("[storage]\npack_bytes = '16 MiBB'\n", ["size in bytes"]),
         ("[storage]\npack_bytes = 1.5\n", ["size in bytes"]),
         ("[storage]\ngrace_s = 'soon'\n", ["duration"]),
-        ("[storage]\nhedge = 'maybe'\n", ["true or false"]),
+        ("[server]\nhost = 1\n", ["takes text"]),
         ("[server]\ntrusted_proxies = [1]\n", ["list of texts"]),
         ("[server\n", ["skep.toml", "not TOML"]),
         ("server = 3\n", ["no setting server"]),
@@ -96,14 +96,12 @@ def test_variables_are_converted_and_checked() -> None:
     settings = load(
         SKEP_STORAGE_PACK_BYTES="8 MiB",
         SKEP_STORAGE_GRACE_S="1h30m",
-        SKEP_STORAGE_HEDGE="no",
         SKEP_SERVER_TRUSTED_PROXIES="10.0.0.0/8, ::1",
         SKEP_KEYS_MASTER_KEY="k",
         SKEP_WORKERS_TRANQUILITY="0.5",
     )
     assert settings.storage.pack_bytes == 8 * 2**20
     assert settings.storage.grace_s == 5400
-    assert settings.storage.hedge is False
     assert settings.server.trusted_proxies == ("10.0.0.0/8", "::1")
     assert settings.keys.master_key == "k"
     assert settings.workers.tranquility == 0.5
@@ -141,3 +139,15 @@ def test_an_error_about_a_secret_does_not_show_it() -> None:
     with pytest.raises(InvalidSetting) as caught:
         load(flags={"keys.master_key": 1234567})
     assert "1234567" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"), [(True, True), ("no", False), ("ON", True), (" 0 ", False), ("maybe", None), (1, None)]
+)
+def test_flags(raw: object, value: bool | None) -> None:
+    spec = SettingSpec("a", "b", "flag", default=False, meaning="")
+    if value is None:
+        with pytest.raises(InvalidSetting, match="true or false"):
+            convert_value(spec, raw, "here")
+    else:
+        assert convert_value(spec, raw, "here") is value

@@ -63,7 +63,7 @@ def test_a_process_that_ends_at_once_says_why(tmp_path: Path) -> None:
 
 
 def test_a_process_that_does_not_stop_is_said(tmp_path: Path) -> None:
-    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); signal.alarm(60); signal.pause()"
+    code = "from signal import *; signal(SIGTERM, SIG_IGN); print('on', flush=True); alarm(60); pause()"
     background = Background(tmp_path)
     process = background.start([sys.executable, "-c", code], "http://127.0.0.1:1")
     while "on" not in background.log_tail():
