@@ -22,6 +22,7 @@ LOCK_TIMEOUT_S = 60.0
 """Where nobody says: while the schema is looked at or migrated."""
 
 _CONFLICTS = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
+_SOON = ("starting up", "shutting down", "recovery", "too many", "connection slots")
 _GONE = frozenset({"57P01", "57P02", "57P03"})  # admin_shutdown, crash_shutdown, cannot_connect_now
 
 
@@ -57,7 +58,19 @@ def connect(url: PostgresqlUrl, busy_timeout_s: float = LOCK_TIMEOUT_S) -> psyco
             client_encoding="utf8",
         )
     except psycopg.Error as error:
-        raise PostgresqlDriver(url).translate(error) from error
+        raise _not_connected(url, error) from error
+
+
+def _not_connected(url: PostgresqlUrl, error: psycopg.Error) -> Exception:
+    """libpq gives no state for a connection that was not made, only the server's words."""
+    text = str(error)
+    if "FATAL:" in text and not any(words in text for words in _SOON):
+        return _refused(url, error)
+    return PostgresqlDriver(url).translate(error)
+
+
+def _refused(url: PostgresqlUrl, error: Exception) -> DatabaseUnusable:
+    return DatabaseUnusable(f"{url.shown} refuses us ({_line(error)}): check database.url in the settings")
 
 
 class PostgresqlDriver:
@@ -102,7 +115,7 @@ class PostgresqlDriver:
         if state in ("XX001", "XX002"):
             return CorruptDatabase(f"{self.shown} is damaged ({error}): restore it from a backup")
         if state in ("28000", "28P01", "3D000"):
-            return DatabaseUnusable(f"{self.shown} refuses us ({_line(error)}): check database.url in the settings")
+            return _refused(self._url, error)
         if state in _CONFLICTS or state in ("55P03", "53300", "57014") or self.is_lost(error):
             return DatabaseBusy(f"{self.shown} does not answer or is busy ({_line(error)}): try again")
         return error
