@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
-from skep.base.errors import DatabaseTooNew, DatabaseTooOld
+from skep.base.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnusable
 from skep.db.urls import DatabaseUrl, MysqlUrl, PostgresqlUrl, SqliteUrl
 
 REVISIONS = ("0001",)
@@ -16,15 +16,24 @@ _QUERY = "SELECT version_num FROM alembic_version"
 
 
 def connect_plain(url: DatabaseUrl) -> Any:
-    """A DB-API connection in autocommit mode. Raises DatabaseUnusable or DatabaseBusy."""
-    if isinstance(url, PostgresqlUrl):
-        from skep.db import postgresql
+    """A DB-API connection in autocommit mode.
 
-        return postgresql.connect(url)
-    if isinstance(url, MysqlUrl):
-        from skep.db import mysql
+    Raises DatabaseUnusable (its driver is not installed, too) or DatabaseBusy.
+    """
+    try:
+        if isinstance(url, PostgresqlUrl):
+            from skep.db import postgresql
 
-        return mysql.connect(url)
+            return postgresql.connect(url)
+        if isinstance(url, MysqlUrl):
+            from skep.db import mysql
+
+            return mysql.connect(url)
+    except ImportError as error:
+        extra = "postgresql" if isinstance(url, PostgresqlUrl) else "mariadb"
+        raise DatabaseUnusable(
+            f"{url.shown} needs a driver that is not installed ({error}): pip install 'skep[{extra}]'"
+        ) from error
     from skep.db import sqlite
 
     return sqlite.connect(url, "writer")

@@ -119,6 +119,19 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     assert path.read_text().startswith("Dear database")
 
 
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [("postgresql://x@127.0.0.1:1/x", "psycopg", "postgresql"), ("mysql://x@127.0.0.1:1/x", "pymysql", "mariadb")],
+)
+def test_a_driver_that_is_not_installed_is_named(url, module, extra, monkeypatch):
+    for name in [name for name in sys.modules if name in ("skep.db.postgresql", "skep.db.mysql")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(f"skep.db.{name.rpartition('.')[2]}")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DatabaseUnusable, match=rf"pip install 'skep\[{extra}\]'"):
+        current_revision(url)
+
+
 def test_a_missing_directory_is_refused(tmp_path):
     with pytest.raises(DatabaseUnusable, match="cannot be created"):
         migrate(f"sqlite:///{tmp_path / 'no' / 'hive.db'}")
