@@ -19,8 +19,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from skep.base.ids import Id
-from skep.chunks.pack import PackBuilder
+from skep.chunks.pack import Pack, PackBuilder
 from skep.chunks.scheme import Scheme
+from skep.durability.catalog import WrittenShard
 
 PACKS_MAX = 6
 
@@ -38,7 +39,21 @@ class OpenPack:
     claims: list[tuple[Id, bytes]] = field(default_factory=list)
 
 
-WritePack = Callable[[OpenPack], Awaitable[None]]
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A pack that is durable and recorded; some of its puts may still run."""
+
+    pack: Pack
+    late: tuple[asyncio.Task[WrittenShard], ...] = ()
+
+    async def release(self) -> None:
+        """Give the pack's memory back once no put uses it any more."""
+        if self.late:
+            await asyncio.wait(self.late)
+        self.pack.release()
+
+
+WritePack = Callable[[OpenPack], Awaitable[Written]]
 """Closes a pack, puts its shards and commits its rows; raises when it could not."""
 
 
@@ -120,8 +135,9 @@ class PackRoom:
 
     async def _finish(self, pack: OpenPack) -> None:
         error: BaseException | None = None
+        written: Written | None = None
         try:
-            await self._write(pack)
+            written = await self._write(pack)
         except BaseException as failure:
             error = failure
         with self._lock:
@@ -133,6 +149,8 @@ class PackRoom:
         else:
             pack.done.set_exception(error)
             pack.done.exception()  # a pack whose writers are all gone fails without a log entry
+        if written is not None:
+            await written.release()
         pack.builder.abandon()
         self._count -= 1
         self._changed.set()

@@ -37,7 +37,7 @@ from skep.durability import catalog
 from skep.durability.domains import Domains, Sharing
 from skep.durability.intake import Intake, run_to_end
 from skep.durability.leases import Leases
-from skep.durability.packs import PACKS_MAX, OpenPack, PackRoom
+from skep.durability.packs import PACKS_MAX, OpenPack, PackRoom, Written
 from skep.durability.reader import Reader
 from skep.durability.records import ChunkPlaces, Content
 from skep.durability.shardwriter import PutShards, ShardWriter
@@ -254,17 +254,16 @@ class ChunkService:
         """Run coding work (closing, encoding, rebuilding packs) in its own threads."""
         return await run_to_end(self._coders, call)
 
-    async def _write_pack(self, pack: OpenPack) -> None:
+    async def _write_pack(self, pack: OpenPack) -> Written:
         """Close, code, put, record: what makes the chunks of one open pack durable."""
-        scheme = pack.scheme
-
-        await self._close_and_put(pack.builder, scheme, self._record_new)
+        return await self._close_and_put(pack.builder, pack.scheme, self._record_new)
 
     async def write_repacked(self, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
         """Make a pack of chunks that have rows already durable, and point their rows at it."""
-        await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint))
+        written = await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint))
+        await written.release()
 
-    async def _close_and_put(self, builder: PackBuilder, scheme: Scheme, record: RecordPack) -> None:
+    async def _close_and_put(self, builder: PackBuilder, scheme: Scheme, record: RecordPack) -> Written:
         def encode() -> tuple[Pack, list[Shard]]:
             closed = builder.close()
             return closed, encode_shards(self._keys.shard_key, closed, scheme)
@@ -276,9 +275,8 @@ class ChunkService:
             await self._db.write(lambda tx: record(tx, closed, scheme, outcome))
         finally:
             self.on_their_way.discard(closed.id)
-            size_bytes = closed.size_bytes
-            closed.release()
-        self.counters.stored_bytes += size_bytes
+        self.counters.stored_bytes += closed.size_bytes
+        return Written(closed, outcome.late)
 
     def _record_new(self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards) -> None:
         fresh, moved = catalog.sort_entries(tx, pack.entries)

@@ -33,6 +33,8 @@ class PutShards:
     shards: tuple[WrittenShard, ...]
     spread: bool
     """Whether the durable shards lie in distinct zones."""
+    late: tuple[asyncio.Task[WrittenShard], ...] = ()
+    """Puts that still run, counted as missing: the shards' buffers may not be released until they end."""
 
 
 class ShardWriter:
@@ -42,7 +44,6 @@ class ShardWriter:
         self._stores = stores
         self._straggler_s = straggler_s
         self._put_timeout_s = put_timeout_s
-        self._late: set[asyncio.Task[WrittenShard]] = set()
 
     async def put(self, pack_id: bytes, scheme: Scheme, shards: Sequence[Shard]) -> PutShards:
         """Make the shards durable at quorum or better.
@@ -55,8 +56,9 @@ class ShardWriter:
         self._check_reachable(scheme, candidates, placement)
         if len(shards) == 1:
             written = [await self._put_one(pack_id, shards[0], placement.stores[0], candidates, placement.stores)]
+            late: tuple[asyncio.Task[WrittenShard], ...] = ()
         else:
-            written = await self._put_all(pack_id, scheme, shards, placement, candidates)
+            written, late = await self._put_all(pack_id, scheme, shards, placement, candidates)
         stored = [shard for shard in written if shard.stored]
         if len(stored) < scheme.write_quorum:
             raise QuorumNotReached(
@@ -67,7 +69,7 @@ class ShardWriter:
             )
         zones = [member.zone for shard in stored if (member := self._stores.get(shard.store_id)) is not None]
         self._check_zones(scheme, set(zones))
-        return PutShards(tuple(written), len(set(zones)) == len(zones))
+        return PutShards(tuple(written), len(set(zones)) == len(zones), late)
 
     def _check_reachable(self, scheme: Scheme, candidates: Sequence[Candidate], placement: Placement) -> None:
         if not candidates:
@@ -93,7 +95,7 @@ class ShardWriter:
         shards: Sequence[Shard],
         placement: Placement,
         candidates: Sequence[Candidate],
-    ) -> list[WrittenShard]:
+    ) -> tuple[list[WrittenShard], tuple[asyncio.Task[WrittenShard], ...]]:
         tasks = [
             asyncio.create_task(self._put_one(pack_id, shard, store_id, candidates, placement.stores))
             for shard, store_id in zip(shards, placement.stores, strict=True)
@@ -111,7 +113,7 @@ class ShardWriter:
         shards: Sequence[Shard],
         placement: Placement,
         tasks: Sequence[asyncio.Task[WrittenShard]],
-    ) -> list[WrittenShard]:
+    ) -> tuple[list[WrittenShard], tuple[asyncio.Task[WrittenShard], ...]]:
         """Wait for all; once the quorum stands, for the straggler time only."""
         waiting = set(tasks)
         timeout_s: float | None = None
@@ -122,13 +124,11 @@ class ShardWriter:
                 break
             if stored >= scheme.write_quorum:
                 timeout_s = self._straggler_s
-        for task in waiting:  # it holds the shard's buffers until it ends; repair settles where the shard is
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-        return [
+        written = [
             task.result() if task.done() else WrittenShard(shard.number, store_id, shard.size_bytes, False)
             for task, shard, store_id in zip(tasks, shards, placement.stores, strict=True)
         ]
+        return written, tuple(waiting)
 
     async def _put_one(
         self, pack_id: bytes, shard: Shard, first: Id, candidates: Sequence[Candidate], placed: Sequence[Id]
