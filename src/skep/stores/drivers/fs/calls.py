@@ -39,6 +39,15 @@ class Calls:
     def read(self, fd: int, length: int, offset: int) -> bytes:
         return os.pread(fd, length, offset)
 
+    def read_ready(self, fd: int, length: int, offset: int) -> bytes | None:
+        """All ``length`` bytes if they are in memory already, else None; never waits for the disk."""
+        buffer = bytearray(length)
+        try:
+            got = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:  # not in memory, or a filesystem that cannot tell
+            return None
+        return bytes(buffer) if got == length else None
+
     def sync_data(self, fd: int) -> None:
         os.fdatasync(fd)
 

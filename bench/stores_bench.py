@@ -1,0 +1,132 @@
+"""How fast the ``fs`` store is, beside the same system calls from plain threads.
+
+python bench/stores_bench.py [DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from skep.stores.drivers.fs import FsConfig, FsStore
+
+ROUNDS = 3
+_numbers = itertools.count()
+
+
+def new_key() -> str:
+    return f"shards/{random.randbytes(32).hex()}.{next(_numbers) % 6}"
+
+
+async def at_once(count: int, width: int, call: Callable[[], Awaitable[object]]) -> float:
+    """Seconds for ``count`` calls, ``width`` of them in flight."""
+
+    async def runner() -> None:
+        for _ in range(count // width):
+            await call()
+
+    started_s = time.perf_counter()
+    await asyncio.gather(*(runner() for _ in range(width)))
+    return time.perf_counter() - started_s
+
+
+def plain_put(root: Path, fans: list[int], body: bytes) -> None:
+    """What a put has to do at least: write, sync, name, sync the directory."""
+    name = random.randbytes(32).hex()
+    fan = fans[int(name[:2], 16)]
+    fd = os.open(root, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    os.write(fd, body)
+    os.fdatasync(fd)
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=fan)
+    os.fsync(fan)
+    os.close(fd)
+
+
+def plain_puts(root: Path, count: int, width: int, body: bytes) -> float:
+    """Seconds for the same from plain threads."""
+    (root / "plain").mkdir()
+    fans = []
+    for number in range(256):
+        (root / "plain" / f"{number:02x}").mkdir()
+        fans.append(os.open(root / "plain" / f"{number:02x}", os.O_RDONLY | os.O_DIRECTORY))
+    os.sync()
+    with ThreadPoolExecutor(width) as pool:
+        started_s = time.perf_counter()
+        for done in [pool.submit(plain_put, root, fans, body) for _ in range(count)]:
+            done.result()
+        took_s = time.perf_counter() - started_s
+    for fd in fans:
+        os.close(fd)
+    shutil.rmtree(root / "plain")
+    return took_s
+
+
+async def puts(store: FsStore, count: int, width: int, body: bytes) -> float:
+    return await at_once(count, width, lambda: store.put(new_key(), [body]))
+
+
+async def measure(root: Path) -> None:
+    store = FsStore(FsConfig(root / "store"))
+    small, large = random.randbytes(4096), random.randbytes(16 << 20)
+    await puts(store, 2_000, 16, small)  # every directory is made and known now
+    for width, count in ((1, 500), (16, 2_000), (64, 4_000)):
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            ours.append(count / await puts(store, count - count % width, width, small))
+            theirs.append(count / plain_puts(root, count, min(width, 16), small))
+        show(f"put 4 KiB, {width} at once", ours, theirs, "/s", "threads")
+    for size_bytes, width in ((8 << 20, 1), (16 << 20, 1), (16 << 20, 4)):
+        ours, theirs = [], []
+        count = 8
+        for _ in range(ROUNDS):
+            body = large[:size_bytes]
+            ours.append(count * (size_bytes >> 20) / await puts(store, count, width, body))
+            theirs.append(count * (size_bytes >> 20) / plain_puts(root, count, width, body))
+        show(f"put {size_bytes >> 20} MiB, {width} at once", ours, theirs, " MB/s", "threads")
+    await measure_gets(store, large)
+    await store.close()
+
+
+async def measure_gets(store: FsStore, large: bytes) -> None:
+    keys = [new_key() for _ in range(16)]
+    for key in keys:
+        await store.put(key, [large])
+    for size_bytes, width in ((4 << 10, 1), (4 << 10, 16), (256 << 10, 1), (256 << 10, 16), (4 << 20, 4)):
+
+        def get(size_bytes: int = size_bytes) -> Awaitable[object]:
+            return store.get(
+                random.choice(keys), random.randrange((len(large) - size_bytes) // 4096 + 1) * 4096, size_bytes
+            )
+
+        count = 400 if size_bytes > 1 << 20 else 3_200
+        ours = [count / await at_once(count, width, get) for _ in range(ROUNDS)]
+        name = f"{size_bytes >> 10} KiB" if size_bytes < 1 << 20 else f"{size_bytes >> 20} MiB"
+        show(f"get {name} cached, {width} at once", ours, [rate * size_bytes / 1e6 for rate in ours], "/s", "MB/s")
+
+
+def show(name: str, ours: list[float], other: list[float], unit: str, other_name: str) -> None:
+    print(f"{name:28} {statistics.median(ours):9.0f}{unit}   ({other_name} {statistics.median(other):.0f})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", nargs="?", type=Path, default=Path())
+    root = Path(tempfile.mkdtemp(prefix="skep-bench-", dir=parser.parse_args().directory))
+    try:
+        asyncio.run(measure(root))
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
