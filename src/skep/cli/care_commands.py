@@ -12,7 +12,7 @@ import click
 from skep.base.durations import parse_duration
 from skep.cli.exits import DONE, INTEGRITY
 from skep.cli.options import ListingGroup, with_hive
-from skep.cli.output import Output, human_time, shown, table
+from skep.cli.output import Output, human_size, human_time, shown, table
 from skep.client.hive import Hive
 
 progress_option = click.option(
@@ -122,8 +122,18 @@ def _result(kind: str, result: Any) -> str:
         return f"{kind} is done"
     if "clean" in result:
         return _findings(result)
-    rows = [[key.replace("_", " "), shown(str(value))] for key, value in result.items()]
-    return f"{kind} is done\n{table(['', ''], rows)}".rstrip()
+    return f"{kind} is done\n{table(['', ''], list(_facts(result)))}".rstrip()
+
+
+def _facts(result: dict[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    for key, value in result.items():
+        name = prefix + key.replace("_", " ")
+        if isinstance(value, dict):
+            yield from _facts(value, f"{name}: ")
+        elif key.endswith("_bytes") and isinstance(value, int):
+            yield [name.removesuffix(" bytes"), human_size(value)]
+        else:
+            yield [name, shown(str(value))]
 
 
 def _findings(result: dict[str, Any]) -> str:
@@ -209,4 +219,5 @@ def workers_run(output: Output, hive: Hive, name: str) -> None:
 
 def _steer(output: Output, hive: Hive, name: str, verb: str) -> None:
     worker = hive.administration.steer_worker(name, verb)
-    output.value(worker, f"{worker['name']} is {worker['state']}")
+    told = {"trigger": "to work now", "pause": "to pause", "resume": "to go on"}[verb]
+    output.value(worker, f"{worker['name']} was told {told}")

@@ -28,6 +28,14 @@ def _section(title: str, module: str, **lines: str) -> None:
 
 
 _section(
+    "Run a hive",
+    "hive_commands",
+    up="Set up a hive on this machine and start it in the background.",
+    down="Stop the hive that `skep up` started.",
+    status="Say whether the hive on this machine runs, and how it is.",
+    serve="Run a hive in the foreground, until SIGTERM or Ctrl-C.",
+)
+_section(
     "Who you are",
     "account_commands",
     login="Log in to a hive and remember it.",

@@ -26,7 +26,7 @@ from skep.client.records import Node
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="An older version of a file.")
 @click.option("--force", is_flag=True, help="Fetch files even if they are here already.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be fetched.")
-@click.option("-j", "--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
+@click.option("-j", "--parallel", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at once.")
 @space_option
 @with_hive
 def get(
@@ -84,6 +84,8 @@ def get(
 def _root(top: Node, target: str) -> Path:
     """Where ``top`` itself goes."""
     path = Path(target)
+    if wants_inside(target):
+        path.mkdir(parents=True, exist_ok=True)
     if wants_inside(target) or (not top.is_directory and path.is_dir()):
         name = name_of(top.path) if top.path != "/" else ""
         path = path / name

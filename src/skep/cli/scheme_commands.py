@@ -43,6 +43,13 @@ def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
       skep scheme set 'ec(2,1)'
     """
     changed = hive.administration.set_scheme(scheme)
+    total = changed["data_shards"] + changed["parity_shards"]
+    zones = {store["zone"] for store in hive.administration.stores() if store["state"] == "active"}
+    if len(zones) < total:
+        output.note(
+            f"the hive has active stores in {len(zones)} zones, and this scheme wants {total}: until there are more, "
+            "one loss may take several shards of a pack (`skep store add`)"
+        )
     output.value(changed, lambda: _meaning(changed))
 
 
