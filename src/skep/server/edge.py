@@ -196,6 +196,7 @@ class Edge:
             seconds=round(seconds, 6),
             received_bytes=exchange.received_bytes,
             sent_bytes=exchange.sent_bytes,
+            **({"gone": True} if gone else {}),
         )
 
 

@@ -55,10 +55,10 @@ def export_metadata(tx: Transaction) -> Iterator[bytes]:
     for table in s.METADATA.sorted_tables:
         if table.name in _LEFT_OUT:
             continue
-        columns = [column.name for column in table.columns]
+        columns = [str(column.name) for column in table.columns]
         for rows in _pages(tx, table):
             total += len(rows)
-            yield _sized(Rows(table.name, columns, [list(row) for row in rows]))
+            yield _sized(Rows(str(table.name), columns, [list(row) for row in rows]))
     yield _sized(End(total))
 
 
@@ -105,7 +105,7 @@ def _insert(tx: Transaction, rows: Rows) -> None:
     table = s.METADATA.tables.get(rows.table)
     if table is None:
         raise CorruptRecord(f"The snapshot has a table {rows.table!r} that this Skep does not know: upgrade Skep.")
-    known = [column.name for column in table.columns]
+    known = [str(column.name) for column in table.columns]
     if sorted(known) != sorted(rows.columns):
         raise CorruptRecord(f"The snapshot's table {rows.table!r} has other columns: it is of another Skep version.")
     tx.many(insert_new(table, or_ignore=True), [dict(zip(rows.columns, row, strict=True)) for row in rows.rows])

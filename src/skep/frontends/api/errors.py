@@ -32,7 +32,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.Integrity: 500,
     e.Unavailable: 503,
     e.TimedOut: 503,
-    e.ClientGone: 499,
+    e.ClientGone: 400,
     e.Misconfigured: 500,
 }
 TITLES: Mapping[int, str] = {
@@ -49,7 +49,6 @@ TITLES: Mapping[int, str] = {
     422: "Does not match its checksum",
     429: "Too many requests",
     431: "Head too large",
-    499: "The client closed the request",
     500: "Internal error",
     503: "Not available now",
     507: "No room",

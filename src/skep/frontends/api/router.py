@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -94,12 +94,6 @@ class _Resource:
             await send({"type": "http.response.body", "body": b""})
         else:
             await send_problem(send, method_not_allowed(scope["method"], self._allowed), request_id(scope))
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoders:
-    query: type[msgspec.Struct] | None
-    body: msgspec.json.Decoder[Any] | None
 
 
 class _Endpoint:
@@ -194,7 +188,8 @@ class _Endpoint:
         if call.started:
             log.warning("answer broken off", request_id=call.request_id, code=problem.code, detail=problem.detail)
             raise AnswerBroken(problem.code) from error
-        if isinstance(error, ClientGone):
+        if isinstance(error, ClientGone):  # its other half may still listen
+            await send_problem(send, problem, call.request_id, head_only=call.head_only, close=True)
             return
         await call.body.drain(DRAIN_BYTES, DRAIN_S)
         await send_problem(
@@ -227,6 +222,12 @@ class _time_limit:
             raise TimedOut(f"The call was not done after {self._seconds:g} s: try again, or ask for less.") from None
 
 
+@lru_cache(256)
+def _flags(kind: type[msgspec.Struct]) -> frozenset[str]:
+    """The fields that are true when they are given without a value, as in ``?download``."""
+    return frozenset(field.name for field in msgspec.structs.fields(kind) if field.type is bool)
+
+
 def decode_query(raw: bytes, kind: type[msgspec.Struct]) -> Any:
     """The query of a URL as a struct. Raises MalformedRequest for unknown, repeated or ill-typed fields."""
     try:
@@ -241,10 +242,8 @@ def decode_query(raw: bytes, kind: type[msgspec.Struct]) -> Any:
         if name in fields:
             raise MalformedRequest(f"The query has {name[:40]!r} twice.")
         fields[name] = text
-    known = {field.name: field for field in msgspec.structs.fields(kind)}
-    for name, value in fields.items():
-        if name in known and known[name].type is bool:
-            fields[name] = str(value).lower() in _YES
+    for name in _flags(kind).intersection(fields):
+        fields[name] = str(fields[name]).lower() in _YES
     try:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from skep.base.ids import parse_id
+from skep.testing.hive import TestHive, open_test_hive
+from skep.testing.stores import memory_store
+
+ADMIN = "/api/admin"
+
+
+async def finished(hive: TestHive, admin: httpx.AsyncClient, kind: str, **options: object) -> dict[str, object]:
+    started = await admin.post(f"{ADMIN}/jobs", json={"kind": kind, "options": options})
+    assert started.status_code == 202
+    task = hive.hive.jobs.get(parse_id(started.json()["id"])).task
+    assert task is not None
+    await task
+    job: dict[str, object] = (await admin.get(f"{ADMIN}/jobs/{started.json()['id']}")).json()
+    return job
+
+
+async def test_all_of_it_is_for_administrators(ada: httpx.AsyncClient) -> None:
+    for method, url in (("GET", "stores"), ("POST", "stores"), ("GET", "workers"), ("GET", "status"), ("POST", "jobs"),
+                        ("PUT", "scheme"), ("DELETE", "stores/s0"), ("POST", "workers/gc/pause")):  # fmt: skip
+        answer = await ada.request(method, f"{ADMIN}/{url}", json={})
+        assert (answer.status_code, url) == (403, url)
+
+
+async def test_stores_are_listed_changed_and_kept_while_needed(admin: httpx.AsyncClient) -> None:
+    await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x")
+    (store,) = (await admin.get(f"{ADMIN}/stores")).json()["stores"]
+    assert (store["name"], store["state"], store["healthy"]) == ("s0", "active", True)
+    assert (await admin.delete(f"{ADMIN}/stores/s0")).json()["code"] == "in-use"
+    assert (await admin.patch(f"{ADMIN}/stores/{store['id']}", json={"state": "readonly"})).json()[
+        "state"
+    ] == "readonly"
+    assert (await admin.patch(f"{ADMIN}/stores/s0", json={"state": "upside down"})).status_code == 400
+    full = await admin.put("/api/filesystem/data", params={"path": "/g"}, content=b"y")
+    assert full.status_code in (503, 507)
+    assert (await admin.get(f"{ADMIN}/stores/nope")).status_code == 404
+
+
+async def test_a_store_is_added_and_the_scheme_set(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path, drivers={"s0": memory_store(), "s1": memory_store()}) as hive:
+        admin = await hive.client("root", is_admin=True)
+        again = await admin.post(f"{ADMIN}/stores", json={"name": "s1", "url": "memory:s1"})
+        assert again.json()["code"] == "already-exists"
+        scheme = (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(2)"})).json()
+        assert scheme == {"scheme": "raid1(2)", "data_shards": 1, "parity_shards": 1, "write_quorum": 2}
+        assert (await admin.get(f"{ADMIN}/scheme")).json() == scheme
+        assert (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(0)"})).json()["code"] == "invalid-scheme"
+        node = (await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x")).json()["node"]
+        info = (await admin.get(f"/api/filesystem/info/{node['id']}")).json()
+        assert info["chunks"] == {"s0": 1, "s1": 1}
+
+
+async def test_workers_are_seen_and_steered(admin: httpx.AsyncClient) -> None:
+    names = {worker["name"] for worker in (await admin.get(f"{ADMIN}/workers")).json()["workers"]}
+    assert {"scrub", "repair", "gc", "snapshot", "retention", "stores"} <= names
+    assert (await admin.post(f"{ADMIN}/workers/gc/pause")).status_code == 200
+    assert (await admin.post(f"{ADMIN}/workers/gc/resume")).status_code == 200
+    assert (await admin.post(f"{ADMIN}/workers/gc/trigger")).json()["name"] == "gc"
+    assert (await admin.post(f"{ADMIN}/workers/nobody/pause")).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["scrub", "repair", "gc", "fsck", "snapshot"])
+async def test_jobs_run_to_their_end(hive: TestHive, admin: httpx.AsyncClient, kind: str) -> None:
+    await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x" * 5000)
+    await admin.put("/api/chunk", content=b"y" * 5000)
+    options = {"fsck": {"read_data": True}, "gc": {"repack": True, "sweep": True, "grace_s": 0}}.get(kind, {})
+    job = await finished(hive, admin, kind, **options)
+    assert (job["state"], job["message"]) == ("done", job["message"])
+    if kind == "fsck":
+        assert job["result"] == {"clean": True, "findings": []}
+    assert (await admin.get("/api/filesystem/data", params={"path": "/f"})).content == b"x" * 5000
+
+
+async def test_jobs_that_cannot_start(admin: httpx.AsyncClient) -> None:
+    assert (await admin.post(f"{ADMIN}/jobs", json={"kind": "polish"})).status_code == 400
+    assert (await admin.get(f"{ADMIN}/jobs/{'0' * 32}")).status_code == 404
+    first = (await admin.post(f"{ADMIN}/jobs", json={"kind": "scrub"})).json()
+    second = await admin.post(f"{ADMIN}/jobs", json={"kind": "scrub"})
+    assert (second.status_code, second.json()["details"]["job_id"]) == (409, first["id"])
+    assert [job["id"] for job in (await admin.get(f"{ADMIN}/jobs")).json()["jobs"]] == [first["id"]]
+
+
+async def test_fsck_finds_a_lost_shard(hive: TestHive, admin: httpx.AsyncClient) -> None:
+    await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x" * 5000)
+    store = hive.drivers["s0"]
+    for key in [info.key async for info in store.list("shards/")]:
+        await store.delete(key)
+    job = await finished(hive, admin, "fsck")
+    result = job["result"]
+    assert isinstance(result, dict)
+    assert result["clean"] is False
+    assert {finding["kind"] for finding in result["findings"]} & {"lost", "damaged"}
+    broken = await admin.get("/api/filesystem/data", params={"path": "/f"})
+    assert broken.status_code in (500, 503)
+    assert broken.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_status_counts(admin: httpx.AsyncClient) -> None:
+    await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x" * 5000)
+    status = (await admin.get(f"{ADMIN}/status")).json()
+    assert status["facts"]["users"] == 1
+    assert status["facts"]["versions_bytes"] == 5000
+    assert [store["name"] for store in status["stores"]] == ["s0"]

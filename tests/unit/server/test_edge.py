@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from skep.base.errors import InvalidSetting, Misconfigured
+from skep.frontends.common.headers import Headers
+from skep.server.addresses import Proxies, is_local, listening_port
+from skep.testing.hive import TestHive, open_test_hive
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", "1.2.3.4"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("9.9.9.9", "1.2.3.4", "9.9.9.9"),
+    ],
+)
+def test_only_trusted_proxies_say_who_the_client_is(peer: str, forwarded: str, client: str) -> None:
+    headers = Headers([(b"x-forwarded-for", forwarded.encode())] if forwarded else [])
+    assert Proxies(["10.0.0.0/8"]).client(peer, headers) == client
+    assert Proxies([]).client(peer, headers) == peer
+
+
+def test_a_proxy_that_is_no_address_is_refused() -> None:
+    with pytest.raises(InvalidSetting):
+        Proxies(["proxy.example"])
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("", True), ("10.0.0.1", False), ("x", False)],
+)
+def test_what_is_this_machine(address: str, local: bool) -> None:
+    assert is_local(address) is local
+
+
+def test_a_port_that_is_taken_is_noticed_and_zero_finds_a_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(Misconfigured):
+            listening_port("127.0.0.1", taken.getsockname()[1])
+    assert listening_port("127.0.0.1", 0) > 0
+
+
+async def test_every_answer_has_an_id_of_its_own(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        ids = {(await hive.anonymous.get(path)).headers["x-request-id"] for path in ("/", "/api", "/none", "/healthz")}
+        assert len(ids) == 4
+
+
+async def test_health_readiness_and_metrics(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        client = hive.anonymous
+        assert (await client.get("/healthz")).text == "ok\n"
+        assert (await client.get("/readyz")).status_code == 200
+        ada = await hive.client("ada")
+        await ada.put("/api/filesystem/data", params={"path": "/f"}, content=b"x" * 100)
+        text = (await client.get("/metrics")).text
+        assert 'skep_requests_total{method="PUT",route="/api/filesystem/data",status="201"} 1.0' in text
+        assert 'skep_store_seconds_count{store="s0",verb="put"}' in text
+        for name in ("skep_dedup_ratio", "skep_repair_backlog", "skep_queue_depth", "skep_received_bytes_total 100.0"):
+            assert name in text, name
+        hive.hive.ready = False
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.post("/healthz")).status_code == 405
+
+
+async def asked_from(hive: TestHive, address: str, path: str, headers: list[tuple[bytes, bytes]]) -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "client": (address, 1)}
+    await hive.hive.app(scope, receive, send)
+    status: int = sent[0]["status"]
+    return status
+
+
+async def test_metrics_are_for_this_machine_and_for_administrators(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        root, ada = await hive.client("root", is_admin=True), await hive.client("ada")
+        tokens = [[(b"authorization", c.headers["authorization"].encode())] for c in (root, ada)]
+        assert await asked_from(hive, "127.0.0.1", "/metrics", []) == 200
+        assert await asked_from(hive, "10.0.0.1", "/metrics", []) == 403
+        assert [await asked_from(hive, "10.0.0.1", "/metrics", token) for token in tokens] == [200, 403]
+
+
+async def test_a_head_over_its_limit_is_431(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        answer = await hive.anonymous.get("/api", headers={"x": "y" * 70_000})
+        assert (answer.status_code, answer.json()["code"]) == (431, "body-too-large")
+
+
+async def test_requests_are_limited_by_rate_and_number(tmp_path: Path) -> None:
+    limits: dict[str, Any] = {"limits__requests_per_second": 0.001, "limits__requests_burst": 2}
+    async with open_test_hive(tmp_path, **limits) as hive:
+        answers = [await hive.anonymous.get("/api") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert int(answers[2].headers["retry-after"]) > 0
+        assert (await hive.anonymous.get("/healthz")).status_code == 200
+
+
+async def test_a_stopping_hive_turns_new_requests_away_and_lets_others_finish(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        ada = await hive.client("ada")
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> Any:
+            yield b"first"
+            asked.set()
+            await go_on.wait()
+            yield b"second"
+
+        upload = asyncio.create_task(ada.put("/api/filesystem/data", params={"path": "/f"}, content=body()))
+        await wait_for(hive, 1)
+        hive.hive.edge.stopping = True
+        refused = await ada.get("/api/auth/me")
+        assert (refused.status_code, refused.json()["code"]) == (503, "shutting-down")
+        assert not await hive.hive.edge.in_flight.none(0.01)
+        go_on.set()
+        assert (await upload).status_code == 201
+        assert await hive.hive.edge.in_flight.none(5)
+
+
+async def test_what_is_cut_off_leaves_nothing(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        ada = await hive.client("ada")
+
+        async def body() -> Any:
+            yield b"first"
+            await asyncio.Event().wait()
+
+        upload = asyncio.create_task(ada.put("/api/filesystem/data", params={"path": "/f"}, content=body()))
+        await wait_for(hive, 1)
+        await hive.hive.edge.in_flight.cut(5)
+        with pytest.raises((asyncio.CancelledError, httpx.HTTPError)):
+            await upload
+        assert hive.hive.edge.in_flight.count == 0
+        assert (await ada.get("/api/filesystem/info")).json()["files"] == []
+
+
+async def wait_for(hive: TestHive, requests: int) -> None:
+    async with asyncio.timeout(5):
+        while hive.hive.edge.in_flight.count < requests:
+            await asyncio.sleep(0)
