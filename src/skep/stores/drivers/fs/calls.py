@@ -5,6 +5,8 @@ Descriptors are close-on-exec (Python opens them so). ``directory`` arguments ar
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Sequence
 
@@ -35,6 +37,20 @@ class Calls:
 
     def write(self, fd: int, parts: Sequence[Buffer]) -> int:
         return os.writev(fd, parts)
+
+    def set_direct(self, fd: int, on: bool) -> None:
+        """Let writes pass the page cache by, or not."""
+        direct = getattr(os, "O_DIRECT", None)
+        if direct is None:
+            raise OSError(errno.EOPNOTSUPP, "there is no O_DIRECT here")
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | direct if on else flags & ~direct)
+
+    def truncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def rewind(self, fd: int) -> None:
+        os.lseek(fd, 0, os.SEEK_SET)
 
     def read(self, fd: int, length: int, offset: int) -> bytes:
         return os.pread(fd, length, offset)

@@ -12,6 +12,7 @@ from skep.base.errors import StoreUnavailable
 from skep.base.ids import new_id
 from skep.stores.drivers.fs.calls import Calls
 from skep.stores.drivers.fs.config import FsConfig
+from skep.stores.drivers.fs.direct import DirectWriter
 from skep.stores.drivers.fs.directories import Directories
 from skep.stores.drivers.fs.marker import MARKER_NAME, MARKER_SIZE_MAX_BYTES, decode_marker
 from skep.stores.drivers.fs.opened import OpenedSet
@@ -29,6 +30,7 @@ class Place:
         self.calls = calls
         self.path = config.root
         self.root_fd, self.objects_fd, self.temp_fd = root_fd, objects_fd, temp_fd
+        self.direct = DirectWriter()
         self.files = OpenedSet(config.open_files, calls.close)
         self.directories = Directories(calls, objects_fd, config.open_directories)
         self._close = weakref.finalize(self, _close_all, calls, (root_fd, objects_fd, temp_fd))

@@ -56,7 +56,7 @@ def _write_unnamed(place: Place, directory: int, leaf: str, parts: Sequence[Buff
     calls = place.calls
     fd = calls.open_unnamed(directory)
     try:
-        _fill(calls, fd, parts, ticket)
+        _fill(place, fd, parts, ticket)
         try:
             calls.name_unnamed(fd, leaf, directory)
         except FileExistsError:
@@ -73,7 +73,7 @@ def _write_named(place: Place, parts: Sequence[Buffer], ticket: Ticket) -> str:
     fd = calls.create_file(temp_name, place.temp_fd)
     try:
         try:
-            _fill(calls, fd, parts, ticket)
+            _fill(place, fd, parts, ticket)
         finally:
             calls.close(fd)
     except BaseException:
@@ -82,9 +82,10 @@ def _write_named(place: Place, parts: Sequence[Buffer], ticket: Ticket) -> str:
     return temp_name
 
 
-def _fill(calls: Calls, fd: int, parts: Sequence[Buffer], ticket: Ticket) -> None:
-    write_all(calls, fd, parts)
-    calls.sync_data(fd)
+def _fill(place: Place, fd: int, parts: Sequence[Buffer], ticket: Ticket) -> None:
+    if not place.direct.write(place.calls, fd, parts):
+        write_all(place.calls, fd, parts)
+    place.calls.sync_data(fd)
     if ticket.cancelled:
         raise Abandoned
 
