@@ -290,3 +290,34 @@ def test_down_and_up_again_keeps_everything(skep: Program) -> None:
 def test_a_second_hive_on_the_same_data_is_refused(skep: Program) -> None:
     said = skep("serve", "--port", str(free_port()), exits=1)
     assert str(skep.home / "hive") in said
+
+
+def test_a_hive_comes_back_from_its_stores_and_its_key_alone(skep: Program) -> None:
+    skep("user", "add", "keeper", "--password-stdin", typed="correct horse battery\n")
+    skep("group", "add", "keepers")
+    skep("group", "join", "keepers", "keeper")
+    skep("group", "join", "keepers", "admin")
+    skep("put", LIBRARY / "json", "/shared", "--space", "keepers")
+    (skep.home / "note").write_text("one")
+    skep("put", "note", "/note", "--space", "keepers")
+    (skep.home / "note").write_text("two")
+    skep("put", "note", "/note", "--space", "keepers")
+    skep("snapshot")
+    stores = [argument for store in skep.json("store") for argument in ("--store", store["url"])]
+    skep("key", "backup", "--to", "hive.key")
+    skep("down")
+    (skep.home / "hive").rename(skep.home / "gone")
+    stores = [argument.replace("/hive/", "/gone/") for argument in stores]
+    other = Program(skep.home, free_port(), {"SKEP_DATA_DIR": str(skep.home / "hive")})
+    assert "no hive's mark" in other("recover", "--master-key", "hive.key", "--store", f"fs://{skep.home}", exits=6)
+    result = other.json("recover", "--master-key", "hive.key", *stores)
+    assert (result["shards_missing"], result["stores_absent"], result["unreadable"]) == (0, [], [])
+    assert "there already" in other("recover", "--master-key", "hive.key", *stores, exits=5)
+    assert other.json("up")["password"] is None
+    skep("user", "ls", exits=6)
+    other.extra["XDG_CONFIG_HOME"] = str(skep.home / "new-config")
+    other("login", other.url, "-u", "keeper", "--password-stdin", typed="correct horse battery\n")
+    assert other("cat", "/note", "--version", "1", "--space", "keepers") == "one"
+    other("get", "/shared", "back", "--space", "keepers")
+    same(LIBRARY / "json", skep.home / "back")
+    other("down")

@@ -78,6 +78,18 @@ def gc(
 
 
 @click.command()
+@progress_option
+@detach_option
+@with_hive
+def snapshot(output: Output, hive: Hive, progress: bool | None, detach: bool) -> int:
+    """Put an encrypted copy of the metadata on the stores, now.
+
+    The hive does so by itself every hour; `skep recover` starts from the newest one.
+    """
+    return _job(output, hive, "snapshot", {}, progress, detach)
+
+
+@click.command()
 @click.option("--read-data", is_flag=True, help="Read and verify all content too, not only the metadata.")
 @progress_option
 @detach_option

@@ -35,6 +35,7 @@ _section(
     status="Say whether the hive on this machine runs, and how it is.",
     serve="Run a hive in the foreground, until SIGTERM or Ctrl-C.",
 )
+_section("Run a hive", "recover_command", recover="Rebuild a hive from its stores and its master key.")
 _section(
     "Who you are",
     "account_commands",
@@ -76,6 +77,7 @@ _section(
     scrub="Read and verify every shard in the stores, now.",
     repair="Rebuild lost or damaged shards now.",
     gc="Delete content that nothing refers to any more.",
+    snapshot="Put an encrypted copy of the metadata on the stores, now.",
     fsck="Check that everything the hive knows of is there and whole.",
     workers="The hive's background work: scrubbing, repairing, collecting, snapshots.",
 )

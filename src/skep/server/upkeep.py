@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from skep.base.clock import Clock
 from skep.base.errors import BadInput
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
-from skep.db import Database
+from skep.db import Database, Transaction
+from skep.db.snapshot import export
 from skep.durability.check import Checker
 from skep.durability.collect import Collected, Collector, Sweeper
 from skep.durability.repack import Repacker
@@ -26,7 +28,6 @@ from skep.filesystem import Digests, Filesystem, Retention
 from skep.filesystem import check as check_metadata
 from skep.frontends.api.jobs import Job, Jobs
 from skep.server.identity import Identity
-from skep.server.metadata import export_metadata
 from skep.server.stores_worker import StoresWorker
 from skep.server.uses import uses_of_chunks
 
@@ -76,7 +77,7 @@ def make_keepers(
             identity.master.hive_keys(),
             identity.hive_id,
             clock,
-            export_metadata,
+            _export,
             keep=workers.snapshots_max,
         ),
         checker=Checker(db, chunks, clock, uses_of_chunks),
@@ -85,6 +86,11 @@ def make_keepers(
         accounts=AccountsWorker(auth),
         stores=StoresWorker(chunks.stores, repairer),
     )
+
+
+def _export(tx: Transaction) -> Iterator[bytes]:
+    """The metadata for a snapshot, without what a restored hive must not believe."""
+    return export(tx, leave_out=("sessions", "worker_states"))
 
 
 def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> None:
