@@ -13,7 +13,6 @@ import itertools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from skep.base.clock import Clock, SystemClock
@@ -27,6 +26,7 @@ from skep.stores.drivers.fs.marker import MARKER_NAME, encode_marker
 from skep.stores.drivers.fs.opened import Opened
 from skep.stores.drivers.fs.place import Place, attach, new_temp_name
 from skep.stores.drivers.fs.room import Room
+from skep.stores.drivers.fs.threads import Threads
 from skep.stores.drivers.fs.writing import Ticket, replace, write_new
 from skep.stores.identity import StoreIdentity, settle_claim
 from skep.stores.keys import check_key, check_list_bounds, check_size
@@ -50,13 +50,13 @@ class FsStore:
         self._calls = calls or Calls()
         self._clock = clock or SystemClock()
         self._root = str(config.root)
-        self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="store-fs")
+        self._threads = Threads(config.threads, "store-fs")
         self._attach_lock = threading.Lock()
         self._key_locks = tuple(threading.Lock() for _ in range(_KEY_LOCKS))
         self._place: Place | None = None
         self._seen_identity: StoreIdentity | None = None
         self._room = Room(config.capacity_bytes)
-        self._scan: Future[None] | None = None
+        self._scan: asyncio.Future[None] | None = None
         self._closed = False
         self._properties = Properties(
             kind="fs", durable=True, object_size_max_bytes=_OBJECT_SIZE_MAX_BYTES, concurrency=config.threads
@@ -114,7 +114,7 @@ class FsStore:
                     yield ObjectInfo(key, size_bytes)
         finally:
             if not self._closed:
-                self._pool.submit(listing.close)
+                self._threads.start(listing.close)
 
     async def usage(self) -> Usage:
         if self._room.used_bytes() is None:
@@ -130,7 +130,7 @@ class FsStore:
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+        await self._threads.close()
         if self._place is not None:
             self._place.close()
             self._place = None
@@ -138,7 +138,7 @@ class FsStore:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         if self._closed:
             raise StoreUnavailable(f"the store at {self._root} is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        return await self._threads.start(call)
 
     # What follows runs in the store's threads.
 
@@ -333,11 +333,10 @@ class FsStore:
         if self._closed:
             raise StoreUnavailable(f"the store at {self._root} is closed")
         if self._scan is None or (self._scan.done() and self._room.used_bytes() is None):
-            self._scan = self._pool.submit(self._count)
-        waited = asyncio.wrap_future(self._scan)
-        await asyncio.wait([waited], timeout=_SCAN_WAIT_S)
-        if waited.done() and not waited.cancelled():
-            waited.exception()  # the call that asked meets the same failure itself, or finds a new store
+            self._scan = self._threads.start(self._count)
+        await asyncio.wait([self._scan], timeout=_SCAN_WAIT_S)
+        if self._scan.done() and not self._scan.cancelled():
+            self._scan.exception()  # the call that asked meets the same failure itself, or finds a new store
 
     def _count(self) -> None:
         self._room.scan_begins()
