@@ -60,13 +60,15 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "operation", [o for o in OPERATIONS if o.scope is not None], ids=lambda o: f"{o.method} {o.path}"
-)
-async def test_nobody_gets_in_without_one(hive: TestHive, operation: Operation) -> None:
-    path = operation.path.replace("{", "").replace("}", "")
-    answer = await hive.anonymous.request(operation.method, path)
-    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+async def test_nobody_gets_in_without_one(hive: TestHive) -> None:
+    for operation in OPERATIONS:
+        if operation.scope is None:
+            continue
+        path = operation.path.replace("{", "").replace("}", "")
+        answer = await hive.anonymous.request(operation.method, path)
+        assert (answer.status_code, operation.method, path) == (401, operation.method, path)
+        if operation.method != "HEAD":
+            assert answer.json()["code"] == "unauthenticated"
 
 
 def every_error() -> list[type[errors.SkepError]]:
