@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,11 @@ from skep.cli.places import hive_path, name_of, space_id, wants_inside
 from skep.cli.report import report_transfer
 from skep.client.hive import Hive
 from skep.client.records import Node
+
+if TYPE_CHECKING:
+    from skep.client.downloads import Download
+    from skep.client.trees import DownloadPlan
+    from skep.client.work import Tally
 
 
 @click.command(no_args_is_help=True)
@@ -56,14 +62,14 @@ def get(
       skep get /Pictures .                  as ./Pictures
       skep get /a.txt old.txt --version 3
     """
-    from skep.client.downloads import Download, local_states, remote_tree, run_download
+    from skep.client.downloads import Download, local_states, remote_tree
     from skep.client.trees import plan_download, relative_path
 
     began = time.monotonic()
     place = space_id(hive.files, space)
     top = hive.files.info(hive_path(source), space=place)
     root = _root(top, target)
-    download = Download(hive.files, root, place, cancel=hive.cancel, threads=parallel)
+    download = Download(hive.files, root, place, cancel=hive.cancel, threads=parallel, version=version)
     if version is not None:
         top = _of_version(hive, top, version)
     nodes = remote_tree(download, top)
@@ -75,10 +81,21 @@ def get(
         summary = f"{len(lines)} files, {human_size(plan.size_bytes)}; {len(plan.unchanged)} unchanged"
         output.value({"files": fetched, "unchanged": len(plan.unchanged)}, "\n".join([*lines, summary]))
         return DONE
-    with transfer_meter(output, "get", files=len(plan.files), size_bytes=plan.size_bytes) as meter:
-        download = Download(hive.files, root, place, meter, hive.cancel, parallel, version=version)
-        tally = run_download(download, plan)
+    try:
+        tally = _fetch(output, download, plan)
+    except KeyboardInterrupt:
+        output.note("\ninterrupted: the same command again goes on from here")
+        raise
     return report_transfer(output, "got", tally, (), time.monotonic() - began)
+
+
+def _fetch(output: Output, download: Download, plan: DownloadPlan) -> Tally:
+    from dataclasses import replace
+
+    from skep.client.downloads import run_download
+
+    with transfer_meter(output, "get", files=len(plan.files), size_bytes=plan.size_bytes) as meter:
+        return run_download(replace(download, progress=meter), plan)
 
 
 def _root(top: Node, target: str) -> Path:

@@ -78,6 +78,9 @@ def put(
         with transfer_meter(output, "put", files=len(plan.files), size_bytes=plan.size_bytes) as meter:
             upload = Upload(hive.files, place, journal, meter, hive.cancel, parallel)
             tally = run_upload(upload, plan)
+    except KeyboardInterrupt:
+        output.note("\ninterrupted: the same command again goes on from here")
+        raise
     finally:
         journal.close()
     return report_transfer(output, "put", tally, skipped, time.monotonic() - began)
