@@ -13,7 +13,6 @@ from skep.events import encode_cursor
 from skep.filesystem import tags as tags_
 from skep.filesystem import tree, versions
 from skep.filesystem.growth import Row, attributes_of
-from skep.filesystem.names import child_path
 from skep.filesystem.records import DIRECTORY_MIME, NodeInfo, SpaceInfo, TrashInfo, VersionInfo
 from skep.filesystem.spaces import Space
 from skep.filesystem.tree import Node
@@ -24,6 +23,12 @@ _DIGESTS = prepared(
 )
 _n = s.nodes.c
 _CHILDREN = prepared(
+    sa.select(*tree.COLUMNS)
+    .where(_n.parent_id == sa.bindparam("parent"), _n.name > sa.bindparam("after"))
+    .order_by(_n.name)
+    .limit(sa.bindparam("count"))
+)
+_CHILDREN_AND_DIGESTS = prepared(
     sa.select(*tree.COLUMNS, s.versions.c.md5, s.versions.c.sha1, s.versions.c.sha256)
     .join_from(s.nodes, s.versions, s.versions.c.id == _n.version_id, isouter=True)
     .where(_n.parent_id == sa.bindparam("parent"), _n.name > sa.bindparam("after"))
@@ -63,18 +68,24 @@ def described(tx: Transaction, node: Node, path: str, user_id: Id) -> NodeInfo:
     return node_info(node, path, tags_.of_node(tx, user_id, node.id), digests)
 
 
-def children(tx: Transaction, parent_id: Id, path: str, user_id: Id, after: str, count: int) -> list[NodeInfo]:
+def children(
+    tx: Transaction, parent_id: Id, path: str, user_id: Id, after: str, count: int, *, digests: bool = True
+) -> list[NodeInfo]:
     """Nodes directly in a directory whose names come after ``after``, in the order of their bytes."""
-    rows = tx.rows(_CHILDREN, {"parent": parent_id, "after": after, "count": count})
+    span = {"parent": parent_id, "after": after, "count": count}
+    rows = tx.rows(_CHILDREN_AND_DIGESTS if digests else _CHILDREN, span)
     tags = tags_.of_children(tx, user_id, parent_id)
-    return [_info(row, child_path(path, row[3]), tags.get(row[0], ()), row[14:]) for row in rows]
+    prefix = path if path == "/" else path + "/"
+    none = () if digests else NO_DIGESTS
+    return [_info(row, prefix + row[3], tags.get(row[0], ()) if tags else (), none) for row in rows]
 
 
-def _info(row: tuple[Any, ...], path: str, tags: tuple[str, ...], digests: Any) -> NodeInfo:
-    # By position, because a listing makes ten thousand of these: the order is that of tree.Node.
-    node_id, space_id, parent_id, name, kind, size, changed, _, number, etag, mime, created, modified, attributes = row[
-        :14
-    ]
+def _info(row: tuple[Any, ...], path: str, tags: tuple[str, ...], digests: tuple[bytes | None, ...]) -> NodeInfo:
+    # By position, because a listing makes ten thousand of these: the order is that of tree.Node, digests may follow.
+    node_id, space_id, parent_id, name, kind, size, changed, _, number, etag, mime, created, modified, *rest = row
+    attributes, *known = rest
+    if etag is None:
+        etag, mime = tree.directory_etag(space_id, changed), DIRECTORY_MIME
     return NodeInfo(
         node_id,
         space_id,
@@ -83,13 +94,14 @@ def _info(row: tuple[Any, ...], path: str, tags: tuple[str, ...], digests: Any) 
         kind,
         path,
         size,
-        etag if etag is not None else tree.directory_etag(space_id, changed),
-        mime if mime is not None else DIRECTORY_MIME,
+        etag,
+        mime,
         number,
         created,
         modified,
         tags,
         attributes_of(attributes) if attributes else {},
+        *known,
         *digests,
     )
 

@@ -6,6 +6,8 @@ path that the last one ended with, whether or not that is still there.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from skep.base.ids import Id
 from skep.db import Transaction
 from skep.filesystem import info, tree
@@ -17,40 +19,53 @@ RUN = 512
 
 
 def listing(
-    tx: Transaction, directory: NodeInfo, user_id: Id, depth: int, limit: int, after: Segments
-) -> list[NodeInfo]:
-    """Up to ``limit`` nodes below a directory, at most ``depth`` levels down, that come after ``after``."""
-    found: list[NodeInfo] = []
-    _list(tx, directory.id, directory.path, user_id, depth, limit, after, found)
-    return found
-
-
-def _list(
     tx: Transaction,
-    directory_id: Id,
-    path: str,
+    directory: NodeInfo,
     user_id: Id,
     depth: int,
     limit: int,
     after: Segments,
-    found: list[NodeInfo],
-) -> None:
+    *,
+    digests: bool = True,
+) -> list[NodeInfo]:
+    """Up to ``limit`` nodes below a directory, at most ``depth`` levels down, that come after ``after``."""
+    found: list[NodeInfo] = []
+    look = Look(tx, user_id, limit, digests)
+    _list(look, directory.id, directory.path, depth, after, found)
+    return found
+
+
+class Look(NamedTuple):
+    """What stays the same on the way down."""
+
+    tx: Transaction
+    user_id: Id
+    limit: int
+    digests: bool
+
+    def children(self, directory_id: Id, path: str, after: str, count: int) -> list[NodeInfo]:
+        """Up to ``count`` nodes of a directory."""
+        return info.children(self.tx, directory_id, path, self.user_id, after, count, digests=self.digests)
+
+
+def _list(look: Look, directory_id: Id, path: str, depth: int, after: Segments, found: list[NodeInfo]) -> None:
+    limit = look.limit
     if depth == 1:
-        found.extend(info.children(tx, directory_id, path, user_id, after[0] if after else "", limit - len(found)))
+        found.extend(look.children(directory_id, path, after[0] if after else "", limit - len(found)))
         return
     start = ""
     if after:
         start = after[0]
-        entered = _entered(tx, directory_id, path, user_id, start)
+        entered = _entered(look.tx, directory_id, path, start)
         if entered is not None:
-            _list(tx, entered.id, entered.path, user_id, depth - 1, limit, after[1:], found)
+            _list(look, entered.id, entered.path, depth - 1, after[1:], found)
     while len(found) < limit:
         # A run of entries may be cut short by what lies below them: ask for no more than can be used.
-        run = info.children(tx, directory_id, path, user_id, start, min(limit - len(found), RUN))
+        run = look.children(directory_id, path, start, min(limit - len(found), RUN))
         for entry in run:
             found.append(entry)
             if entry.is_directory and len(found) < limit:
-                _list(tx, entry.id, entry.path, user_id, depth - 1, limit, (), found)
+                _list(look, entry.id, entry.path, depth - 1, (), found)
             if len(found) >= limit:
                 return
         if len(run) < RUN:  # fewer than asked for: the limit is not reached, so nothing is left
@@ -58,7 +73,7 @@ def _list(
         start = run[-1].name
 
 
-def _entered(tx: Transaction, directory_id: Id, path: str, user_id: Id, name: str) -> NodeInfo | None:
+def _entered(tx: Transaction, directory_id: Id, path: str, name: str) -> NodeInfo | None:
     """The directory in which the last page ended, if it is still one."""
     node = tree.child(tx, directory_id, name)
     if node is None or not node.is_directory:

@@ -94,11 +94,14 @@ class Looking(Core):
         depth: int = 1,
         limit: int | None = None,
         after: str | None = None,
+        *,
+        digests: bool = True,
     ) -> list[NodeInfo]:
         """What is in a directory, ``depth`` levels down, in tree order by the bytes of names.
 
         ``after`` is where the last page ended: the path of its last node relative to the directory. Fewer than
-        ``limit`` nodes mean the end. A file has nothing in it. Raises NodeNotFound.
+        ``limit`` nodes mean the end. A file has nothing in it. Without ``digests`` it is about twice as quick.
+        Raises NodeNotFound.
         """
         principal.require(READ)
         count = self._count(limit)
@@ -111,7 +114,7 @@ class Looking(Core):
             if not source.node.is_directory:
                 return []
             directory = info.node_info(source.node, source.path)
-            return listing.listing(tx, directory, principal.user_id, depth, count, start)
+            return listing.listing(tx, directory, principal.user_id, depth, count, start, digests=digests)
 
         return await self._db.read(work)
 

@@ -7,6 +7,7 @@ async with open_files(tmp_path) as bench:
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -96,12 +97,21 @@ def _template() -> Path:
 
 
 @asynccontextmanager
-async def open_files(directory: Path, limits: Limits | None = None) -> AsyncIterator[FileBench]:
-    """A file service with one store, ``none`` as scheme, and a clock that tests move."""
+async def open_files(
+    directory: Path, limits: Limits | None = None, *, url: str | None = None
+) -> AsyncIterator[FileBench]:
+    """A file service with one store, ``none`` as scheme, and a clock that tests move.
+
+    ``url`` names an empty database to use rather than a file in ``directory``.
+    """
     clock, master = FakeClock(), MasterKey.create()
-    path = directory / "hive.db"
-    shutil.copy(_template(), path)
-    db = await Database.open(f"sqlite:///{path}", clock=clock)
+    if url is None:
+        path = directory / "hive.db"
+        shutil.copy(_template(), path)
+        url = f"sqlite:///{path}"
+    else:
+        await asyncio.to_thread(migrate, url)
+    db = await Database.open(url, clock=clock)
     stores = StoreSet(db, master.hive_keys(), new_id(), lambda url, secret: open_store(url, secret=secret))
     await stores.add("one", f"memory:{id_text(new_id())}", "one")
     chunks = ChunkService(db, stores, master)
