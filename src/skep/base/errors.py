@@ -10,7 +10,8 @@
     │   └── Forbidden
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, StoreNotFound, ObjectNotFound
-    ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld
+    ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld,
+    │              ContentsChanged
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
@@ -248,6 +249,13 @@ class CursorTooOld(Conflict):
     """The journal no longer reaches back to this cursor: list anew."""
 
     code = "cursor-too-old"
+
+
+class ContentsChanged(Conflict):
+    """Files changed while their contents were written for another space."""
+
+    code = "contents-changed"
+    retryable = True
 
 
 class LimitReached(SkepError):

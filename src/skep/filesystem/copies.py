@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from skep.base.errors import InvalidPath
+from skep.base.errors import ContentsChanged, InvalidPath
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
@@ -67,7 +67,7 @@ def _contents(
     if same_domain:
         return {one: content_of(version, Manifest.decode(version.manifest)) for one, version in current.items()}
     if manifests is None or not current.keys() <= manifests.keys():
-        raise moves.ContentsChanged("files changed while they were copied to another space: try again")
+        raise ContentsChanged("files changed while they were copied to another space: try again")
     return {one: content_of(version, manifests[one]) for one, version in current.items()}
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from skep.base.errors import Conflict, InvalidPath, NameClash, NodeNotFound
+from skep.base.errors import ContentsChanged, InvalidPath, NameClash, NodeNotFound
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction, prepared
@@ -45,13 +45,6 @@ _ADOPT = prepared(
     .where(s.nodes.c.id.in_(sa.bindparam("ids", expanding=True)))
     .values(space_id=sa.bindparam("space"), changed=sa.bindparam("number"))
 )
-
-
-class ContentsChanged(Conflict):
-    """Files changed while their contents were written under another domain; the same call may work now."""
-
-    code = "contents-changed"
-    retryable = True
 
 
 class Target(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from skep.base.errors import InvalidPath
+from skep.base.errors import ContentsChanged, InvalidPath
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
@@ -162,7 +162,7 @@ class Rearranging(Core):
                 )
                 try:
                     return await self._commit(commit(manifests))
-                except moves.ContentsChanged:
+                except ContentsChanged:
                     if attempt == BETWEEN_ATTEMPTS_MAX:
                         raise
         raise AssertionError("the last attempt returns or raises")

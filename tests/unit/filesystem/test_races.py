@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 
-from skep.base.errors import Conflict, NodeNotFound, PreconditionFailed, QuotaExceeded, SkepError
+from skep.base.errors import Conflict, ContentsChanged, NodeNotFound, PreconditionFailed, QuotaExceeded, SkepError
 from skep.filesystem import ALWAYS, BatchItem, Conditions
-from skep.filesystem.moves import ContentsChanged
 from skep.testing.files import admin, pieces
 
 

@@ -186,7 +186,7 @@ class TestHooks:
 
 
 async def test_errors_know_whether_to_retry():
-    from skep.filesystem.moves import ContentsChanged
+    from skep.base.errors import ContentsChanged
 
     assert issubclass(ContentsChanged, SkepError)
     assert ContentsChanged.retryable
