@@ -118,7 +118,9 @@ class Rearranging(Core):
 
         def work(tx: Transaction) -> int:
             source = access.living(tx, principal, node_id)
-            return subtree.height(tx, node_id, self.limits.depth_max) if source.node.is_directory else 1
+            if not source.node.is_directory or len(segments) <= len(source.above.segments):
+                return 1  # what is below comes to lie no deeper than it does now
+            return subtree.height(tx, node_id, self.limits.depth_max)
 
         height = await self._db.read(work)
         if len(segments) + height - 1 > self.limits.depth_max:
