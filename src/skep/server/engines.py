@@ -2,6 +2,10 @@
 
 Both run the application until ``stop`` is set and return when they listen no more. The hive itself is
 opened and closed around them, so neither speaks the lifespan protocol.
+
+A request with both Content-Length and Transfer-Encoding (RFC 9112 section 6.1): uvicorn hands both
+over and ``check_head`` refuses it; granian's parser takes the chunks, hides the length from us and
+closes the connection after the answer, so nothing can be smuggled behind it.
 """
 
 from __future__ import annotations
