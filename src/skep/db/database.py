@@ -11,6 +11,7 @@ after the commit is left with ``tx.after_commit``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -30,6 +31,11 @@ class Engine(Protocol):
 
     @property
     def driver(self) -> Driver: ...
+
+    in_order: bool
+    """Whether writing units run one after the other, in the order of their submission."""
+    at_once: Callable[[Unit[Any]], None] | None
+    """Runs a reading unit in the calling thread, which is the event loop's; None if that would block."""
 
     def submit(self, unit: Unit[Any]) -> None:
         """Queue a unit; the engine's Delivery gets it when it is done. Never blocks."""
@@ -83,6 +89,32 @@ class Database:
         """Run ``work`` on one consistent snapshot that it cannot change; return its result."""
         return await self._submit(work, writes=False)
 
+    async def glance(self, work: Callable[[Transaction], T]) -> T:
+        """``read`` for a few looks by key: on SQLite at once, on the event loop itself.
+
+        Such a look costs less than the way to another thread and back. Never for anything that scans.
+        """
+        if self._closed or self._engine.at_once is None:
+            return await self.read(work)
+        unit: Unit[T] = Unit(work, self._loop.create_future(), writes=False)
+        self._engine.at_once(unit)
+        unit.settle(self._loop)
+        return await unit.future
+
+    def write_in_order(self, work: Callable[[Transaction], T]) -> asyncio.Future[T] | None:
+        """Submit a unit of work now, and be told of its end by the future.
+
+        Units submitted later see what it wrote, and are durable only if it is. None where that
+        cannot be promised (servers run units side by side; too many are waiting): use ``write``.
+        """
+        if self._closed or not self._engine.in_order or self._places.locked():
+            return None
+        with contextlib.suppress(StopIteration):
+            self._places.acquire().send(None)  # there is a place: this does not wait
+        self._unfinished += 1
+        self._idle.clear()
+        return self._start(work, writes=True)
+
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run one unit of work, all of it or nothing; return its result once it is durable.
 
@@ -111,9 +143,13 @@ class Database:
         except BaseException:
             self._finished()
             raise
+        return await self._start(work, writes=writes)
+
+    def _start(self, work: Callable[[Transaction], T], *, writes: bool) -> asyncio.Future[T]:
+        """Hand a unit that has its place to the engine."""
         unit: Unit[T] = Unit(work, self._loop.create_future(), writes=writes)
         self._engine.submit(unit)
-        return await unit.future
+        return unit.future
 
     def _settled(self, unit: Unit[Any]) -> None:
         self._places.release()

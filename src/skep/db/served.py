@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from skep.base.clock import Clock
@@ -52,6 +53,9 @@ class ServerDriver(Driver, Protocol):
 
 class ServedEngine:
     """Runs units of work on a server; readers and writers share ``pool_size`` connections."""
+
+    in_order = False
+    at_once: Callable[[Unit[Any]], None] | None = None
 
     def __init__(self, driver: ServerDriver, clock: Clock, delivery: Delivery, pool_size: int) -> None:
         self.driver: Driver = driver

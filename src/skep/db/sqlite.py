@@ -158,6 +158,8 @@ def _pragmas(url: SqliteUrl, role: Literal["writer", "reader"]) -> list[str]:
 class SqliteEngine:
     """Runs units of work on one SQLite file."""
 
+    in_order = True
+
     def __init__(self, url: SqliteUrl, clock: Clock, delivery: Delivery, limits: Limits) -> None:
         url = replace(url, busy_timeout_s=limits.busy_timeout_s if url.busy_timeout_s is None else url.busy_timeout_s)
         driver = SqliteDriver(url.path)
@@ -169,6 +171,9 @@ class SqliteEngine:
             lambda: _Reader(connect(url, "reader"), driver, clock),
             delivery,
         )
+
+        self._here = _Reader(connect(url, "reader"), driver, clock)
+        self.at_once: Callable[[Unit[Any]], None] | None = self._here.run
 
     def submit(self, unit: Unit[Any]) -> None:
         if unit.writes:
@@ -182,6 +187,7 @@ class SqliteEngine:
 
     def _close(self) -> None:
         self._readers.close()
+        self._here.close()
         self._writer.close()
 
 

@@ -19,10 +19,16 @@ from skep.chunks.manifest import ChunkRef
 from skep.chunks.scheme import Scheme
 from skep.chunks.seal import chunk_id
 from skep.crypto.keys import DomainKeys
-from skep.db import Database
+from skep.db import Database, Transaction
 from skep.durability.catalog import known_chunks
 from skep.durability.packs import OpenPack, PackRoom
 from skep.stores.protocol import Buffer
+
+INLINE_BYTES = 64 << 10
+"""Up to this much is worked on in the event loop's thread: it takes less time than the way to another and back."""
+
+GLANCES_MAX = 16
+"""Chunk ids that are looked up on the event loop."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +86,12 @@ class Intake:
         """
         return await run_to_end(self._threads, lambda: call(*args, **kwargs))
 
+    async def run_sized(self, size_bytes: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``run``, or at once if ``size_bytes`` to work on are few."""
+        if size_bytes <= INLINE_BYTES:
+            return call(*args, **kwargs)
+        return await self.run(call, *args, **kwargs)
+
     async def store(self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, stored: Stored) -> None:
         """Append the chunks that are not known; on return their data may change.
 
@@ -90,8 +102,11 @@ class Intake:
         if not rest:
             return
         ids = [chunk.id for chunk in rest]
-        known = await self._db.read(lambda tx: known_chunks(tx, keys.domain_id, ids))
+        known = await self._look(lambda tx: known_chunks(tx, keys.domain_id, ids), len(ids))
         await self._seal_all(keys, [chunk for chunk in rest if chunk.id not in known], scheme, stored)
+
+    async def _look(self, work: Callable[[Transaction], T], count: int) -> T:
+        return await (self._db.glance(work) if count <= GLANCES_MAX else self._db.read(work))
 
     def _follow(self, domain_id: Id, chunk: PlainChunk, stored: Stored) -> bool:
         """Wait for another writer's pack if it already holds this chunk."""
@@ -106,7 +121,9 @@ class Intake:
             pack = await self._room.checkout(scheme, len(chunks[start].data))
             full = False
             try:
-                count = await self.run(self._append, keys, pack, chunks[start:], stored)
+                count = await self.run_sized(
+                    sum(len(chunk.data) for chunk in chunks[start:]), self._append, keys, pack, chunks[start:], stored
+                )
                 full = start + count < len(chunks)
                 if not count and not pack.builder.entries:
                     raise BodyTooLarge(f"a chunk of {len(chunks[start].data)} bytes does not fit in an empty pack")

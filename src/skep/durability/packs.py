@@ -45,9 +45,13 @@ class Written:
 
     pack: Pack
     late: tuple[asyncio.Task[WrittenShard], ...] = ()
+    recorded: asyncio.Future[None] | None = None
+    """Its rows, where they are still on their way: whatever is submitted after them commits with or after them."""
 
-    async def release(self) -> None:
-        """Give the pack's memory back once no put uses it any more."""
+    async def finish(self) -> None:
+        """Wait for the rows and the last puts, then give the pack's memory back. Never raises for the rows."""
+        if self.recorded is not None:
+            await asyncio.wait([self.recorded])
         if self.late:
             await asyncio.wait(self.late)
         self.pack.release()
@@ -140,17 +144,17 @@ class PackRoom:
             written = await self._write(pack)
         except BaseException as failure:
             error = failure
-        with self._lock:
-            for claim in pack.claims:
-                if self._pending.get(claim) is pack:
-                    del self._pending[claim]
         if error is None:
             pack.done.set_result(None)
         else:
             pack.done.set_exception(error)
             pack.done.exception()  # a pack whose writers are all gone fails without a log entry
         if written is not None:
-            await written.release()
+            await written.finish()
+        with self._lock:
+            for claim in pack.claims:
+                if self._pending.get(claim) is pack:
+                    del self._pending[claim]
         pack.builder.abandon()
         self._count -= 1
         self._changed.set()

@@ -13,6 +13,7 @@ recorded. Content that nobody references afterwards is collected after the grace
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ import sqlalchemy as sa
 
 from skep.base.errors import QuotaExceeded, ShuttingDown, SkepError
 from skep.base.ids import Id
+from skep.base.logs import get_logger
 from skep.chunks.gear import CHUNK_BYTES_MIN
 from skep.chunks.manifest import Manifest
 from skep.chunks.pack import Pack, PackBuilder
@@ -35,7 +37,7 @@ from skep.db import Database, Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.durability import catalog
 from skep.durability.domains import Domains, Sharing
-from skep.durability.intake import Intake, run_to_end
+from skep.durability.intake import INLINE_BYTES, Intake, run_to_end
 from skep.durability.leases import Leases
 from skep.durability.packs import PACKS_MAX, OpenPack, PackRoom, Written
 from skep.durability.reader import Reader
@@ -46,6 +48,7 @@ from skep.durability.writer import GroupWriter, StreamWriter, check_digests
 from skep.stores.protocol import Buffer
 
 T = TypeVar("T")
+_log = get_logger("skep.durability")
 RecordPack: TypeAlias = Callable[[Transaction, Pack, Scheme, PutShards], None]
 Repoint: TypeAlias = Callable[[Transaction, bytes], tuple[int, int]]
 """Points chunk rows at the pack of this id; returns the sealed bytes and the number of those it got."""
@@ -261,22 +264,39 @@ class ChunkService:
     async def write_repacked(self, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
         """Make a pack of chunks that have rows already durable, and point their rows at it."""
         written = await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint))
-        await written.release()
+        await written.finish()
+        if written.recorded is not None:
+            written.recorded.result()
 
     async def _close_and_put(self, builder: PackBuilder, scheme: Scheme, record: RecordPack) -> Written:
         def encode() -> tuple[Pack, list[Shard]]:
             closed = builder.close()
             return closed, encode_shards(self._keys.shard_key, closed, scheme)
 
-        closed, shards = await run_to_end(self._coders, encode)
-        self.on_their_way.add(closed.id)
+        small = builder.size_bytes <= INLINE_BYTES
+        closed, shards = encode() if small else await run_to_end(self._coders, encode)
+        pack_id, size_bytes = closed.id, closed.size_bytes
+        self.on_their_way.add(pack_id)
         try:
-            outcome = await self._shards.put(closed.id, scheme, shards)
-            await self._db.write(lambda tx: record(tx, closed, scheme, outcome))
-        finally:
-            self.on_their_way.discard(closed.id)
-        self.counters.stored_bytes += closed.size_bytes
-        return Written(closed, outcome.late)
+            outcome = await self._shards.put(pack_id, scheme, shards)
+            recorded = self._db.write_in_order(lambda tx: record(tx, closed, scheme, outcome))
+            if recorded is None:
+                await self._db.write(lambda tx: record(tx, closed, scheme, outcome))
+                self.on_their_way.discard(pack_id)
+            else:
+                recorded.add_done_callback(lambda _: self._recorded(pack_id, recorded))
+        except BaseException:
+            self.on_their_way.discard(pack_id)
+            raise
+        self.counters.stored_bytes += size_bytes
+        return Written(closed, outcome.late, recorded)
+
+    def _recorded(self, pack_id: bytes, rows: asyncio.Future[None]) -> None:
+        """The rows are committed, or their writers' commits, which came after them, have failed as well."""
+        self.on_their_way.discard(pack_id)
+        error = None if rows.cancelled() else rows.exception()
+        if error is not None:
+            _log.error("the rows of a pack were not recorded", pack=pack_id.hex(), error=str(error))
 
     def _record_new(self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards) -> None:
         fresh, moved = catalog.sort_entries(tx, pack.entries)

@@ -238,7 +238,8 @@ class GroupWriter:
 
     async def _write_group(self, group: Sequence[_Waiting]) -> None:
         stored = Stored()
-        identified = await self._intake.run(_identify_group, group)
+        size_bytes = sum(waiting.size_bytes for waiting in group)
+        identified = await self._intake.run_sized(size_bytes, _identify_group, group)
         await self._store_together(group, identified, stored)
         await self._intake.settle(stored)
         for waiting, chunks in zip(group, identified, strict=True):
@@ -260,7 +261,9 @@ class GroupWriter:
     async def _digests(self, waiting: _Waiting) -> list[dict[str, bytes]]:
         if not waiting.digests:
             return [{} for _ in waiting.bodies]
-        return await self._intake.run(lambda: [digests_of(body, waiting.digests) for body in waiting.bodies])
+        return await self._intake.run_sized(
+            waiting.size_bytes, lambda: [digests_of(body, waiting.digests) for body in waiting.bodies]
+        )
 
     async def close(self) -> None:
         """Take no more and wait for what is under way."""
