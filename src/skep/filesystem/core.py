@@ -11,6 +11,7 @@ from skep.base.errors import BadInput, InvalidPath
 from skep.db import Database, Transaction
 from skep.events import EventLog, Journal
 from skep.filesystem.books import Books
+from skep.filesystem.joining import Joiner
 from skep.filesystem.names import Segments, split_path
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import Limits
@@ -38,6 +39,7 @@ class Core:
         self._chunks = chunks
         self._journal = journal
         self._clock = clock
+        self._joiner = Joiner(self.books, self._commit)
 
     def _split(self, path: str) -> Segments:
         return split_path(path, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)

@@ -10,9 +10,9 @@ from skep.base.errors import BodyTooLarge, InvalidPath, SkepError
 from skep.base.ids import Id
 from skep.crypto.hashing import Buffer
 from skep.db import Transaction
-from skep.filesystem import access, batch, info, quota, tags, transfer, writing
+from skep.filesystem import access, batch, info, joining, quota, tags, transfer, writing
 from skep.filesystem.core import WRITE, Core
-from skep.filesystem.names import join_path
+from skep.filesystem.names import Segments, join_path
 from skep.filesystem.records import ALWAYS, BatchItem, Conditions, NodeInfo, WriteResult
 from skep.filesystem.spaces import Space
 
@@ -79,28 +79,53 @@ class Uploading(Core):
         expected = expected_digests or {}
         transfer.check_known(expected)
 
-        def before(tx: Transaction) -> Space:
-            space = access.space(tx, principal, space_id)
-            writing.check_before(tx, space, segments, conditions, length, parents=parents)
-            return space
-
-        space = await self._db.read(before)
-        domain = await self._chunks.domain(space.domain_id)
+        small = length is not None and length <= joining.SMALL_BYTES
+        home = self._joiner.home(principal, space_id) if small else None
+        room_bytes = None
+        if home is None:
+            home, room_bytes = await self._look_before(
+                principal, space_id, segments, conditions, length, parents=parents
+            )
+        domain = await self._chunks.domain(home.domain_id)
         with self._chunks.writing():
             content = await transfer.receive(
                 self._chunks,
                 domain,
                 stream,
                 length=length,
-                room_bytes=quota.room(space),
+                room_bytes=room_bytes,
                 file_bytes_max=self.limits.file_bytes_max,
                 digest_bytes_max=self.limits.digest_bytes_max,
                 expected=expected,
             )
             item = writing.Incoming(segments, content, mime, modified_us, conditions)
+            if small:
+                return await self._joiner.put(joining.Key(principal, home.space_id, parents), item)
             return await self._commit(
-                lambda tx: writing.put_file(tx, self.books, space.id, principal.user_id, item, parents=parents)
+                lambda tx: writing.put_file(tx, self.books, home.space_id, principal.user_id, item, parents=parents)
             )
+
+    async def _look_before(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        segments: Segments,
+        conditions: Conditions,
+        length: int | None,
+        *,
+        parents: bool,
+    ) -> tuple[joining.Home, int | None]:
+        """Refuse a body before it is taken, as things stand now; the space, and the room in it in bytes."""
+
+        def work(tx: Transaction) -> Space:
+            space = access.space(tx, principal, space_id)
+            writing.check_before(tx, space, segments, conditions, length, parents=parents)
+            return space
+
+        space = await self._db.read(work)
+        home = joining.Home(space.id, space.domain_id)
+        self._joiner.remember(principal, space_id, home)
+        return home, quota.room(space)
 
     async def write_batch(
         self, principal: Principal, space_id: Id | None, items: Sequence[BatchItem]

@@ -309,9 +309,11 @@ class TestQuota:
         home = await bench.filesystem.home(ada)
         await bench.filesystem.set_quota(admin(), home.id, 10)
         await bench.put(ada, "/a", b"123456")
-        with pytest.raises(QuotaExceeded):  # before a byte is taken
-            await bench.filesystem.write_file(ada, None, "/b", pieces(b""), length=5)
-        with pytest.raises(QuotaExceeded):  # while it streams
+        with pytest.raises(QuotaExceeded):  # a large body: before a byte is taken
+            await bench.filesystem.write_file(ada, None, "/b", pieces(b""), length=1 << 20)
+        with pytest.raises(QuotaExceeded):  # of unknown length: while it streams
+            await bench.filesystem.write_file(ada, None, "/b", pieces(b"12345"))
+        with pytest.raises(QuotaExceeded):  # a small one: at its commit
             await bench.put(ada, "/b", b"12345")
         with pytest.raises(QuotaExceeded):  # all versions count
             await bench.put(ada, "/a", b"12345")

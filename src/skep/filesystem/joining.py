@@ -1,0 +1,128 @@
+"""Small files that become durable in the same turn of the event loop are committed together.
+
+Group commit makes many small bodies durable with one write; their writers wake in the same turn. Each could commit
+alone, and would then number its change, update every directory above and the space by itself. Joined, the files of one
+principal in one space share all of that, as a batch does, and each keeps its own result or refusal. When the joined
+commit fails as a whole, each file is committed by itself, so that nobody suffers for another's trouble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from skep.base.errors import NotFound, SkepError
+from skep.base.ids import Id
+from skep.db import Transaction
+from skep.filesystem import access, writing
+from skep.filesystem.books import Books
+from skep.filesystem.records import WriteResult
+from skep.filesystem.writing import Incoming
+
+if TYPE_CHECKING:
+    from skep.auth.records import Principal
+
+SMALL_BYTES = 256 << 10
+"""Bodies of at most this size are taken without looking first: what the commit refuses was little work."""
+JOINED_MAX = 256
+HOMES_MAX = 10_000
+
+Outcomes = list[WriteResult | SkepError]
+Commit = Callable[[Callable[[Transaction], Outcomes]], Awaitable[Outcomes]]
+
+
+class Home(NamedTuple):
+    """What never changes of a space that a principal has used."""
+
+    space_id: Id
+    domain_id: Id
+
+
+class Key(NamedTuple):
+    """What files must have in common to be joined."""
+
+    principal: Principal
+    space_id: Id
+    parents: bool
+
+
+class Joiner:
+    """Joins commits of small files. Lives on one event loop."""
+
+    def __init__(self, books: Books, commit: Commit) -> None:
+        self._books = books
+        self._commit = commit
+        self._waiting: dict[Key, list[tuple[Incoming, asyncio.Future[WriteResult]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._homes: OrderedDict[tuple[Id, Id | None], Home] = OrderedDict()
+
+    def home(self, principal: Principal, space_id: Id | None) -> Home | None:
+        """The space of an earlier write; whether it still may be written to is for the commit to say."""
+        return self._homes.get((principal.user_id, space_id))
+
+    def remember(self, principal: Principal, space_id: Id | None, home: Home) -> None:
+        """Note a space that a principal may write to."""
+        self._homes[principal.user_id, space_id] = home
+        if len(self._homes) > HOMES_MAX:
+            self._homes.popitem(last=False)
+
+    async def put(self, key: Key, item: Incoming) -> WriteResult:
+        """Commit a durable file with those that are ready now. Raises its own refusal.
+
+        A cancelled caller leaves only when the commit has ended, because of the lease it holds.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[WriteResult] = loop.create_future()
+        joined = self._waiting.setdefault(key, [])
+        joined.append((item, outcome))
+        if len(joined) == 1:
+            loop.call_soon(self._start, key)
+        elif len(joined) >= JOINED_MAX:
+            self._start(key)
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            await asyncio.wait([outcome])
+            outcome.exception()
+            raise
+
+    def _start(self, key: Key) -> None:
+        joined = self._waiting.pop(key, None)
+        if joined:
+            task = asyncio.get_running_loop().create_task(self._run(key, joined), name="joined-commit")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, key: Key, joined: Sequence[tuple[Incoming, asyncio.Future[WriteResult]]]) -> None:
+        try:
+            outcomes = await self._put(key, [item for item, _ in joined])
+        except BaseException as error:
+            for _, future in joined:
+                future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), outcome in zip(joined, outcomes, strict=True):
+            if isinstance(outcome, SkepError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    async def _put(self, key: Key, items: Sequence[Incoming]) -> Outcomes:
+        try:
+            return await self._commit(lambda tx: self._work(tx, key, items))
+        except SkepError as error:
+            if isinstance(error, NotFound):
+                self._homes.clear()  # a space is gone, or not ours any more
+            if len(items) == 1:
+                return [error]
+        outcomes: Outcomes = []
+        for item in items:
+            outcomes += await self._put(key, [item])
+        return outcomes
+
+    def _work(self, tx: Transaction, key: Key, items: Sequence[Incoming]) -> Outcomes:
+        access.space(tx, key.principal, key.space_id)
+        return writing.put_files(tx, self._books, key.space_id, key.principal.user_id, items, parents=key.parents)
