@@ -147,6 +147,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["auto", "console", "json"]
+    requests: Literal["all", "failed", "none"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -176,6 +176,7 @@ def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock)
         proxies=Proxies(settings.server.trusted_proxies),
         head_limit_bytes=options.HEAD_LIMIT_BYTES,
         unlimited=PATHS,
+        log_requests=settings.log.requests,
     )
 
 

@@ -114,8 +114,12 @@ class Edge:
         proxies: Proxies,
         head_limit_bytes: int,
         unlimited: frozenset[str],
+        log_requests: str = "all",
     ) -> None:
-        """``unlimited``: paths that are answered even at the limits and while the hive stops."""
+        """``unlimited``: paths that are answered even at the limits and while the hive stops.
+
+        ``log_requests``: ``all``, ``failed`` or ``none``, as in the settings.
+        """
         self._doors = doors
         self._metrics = metrics
         self._gate = gate
@@ -123,6 +127,7 @@ class Edge:
         self._proxies = proxies
         self._head_limit_bytes = head_limit_bytes
         self._unlimited = unlimited
+        self._log_requests = log_requests
         self._numbers = itertools.count(1)
         self._prefix = os.urandom(6).hex()
         self.in_flight = InFlight()
@@ -187,6 +192,8 @@ class Edge:
         self._metrics.done(scope["method"], route, status, seconds, exchange.received_bytes, exchange.sent_bytes)
         if gone:
             self._metrics.client_gone()
+        if self._log_requests == "none" or (self._log_requests == "failed" and status < 400):
+            return
         log.info(
             "request",
             method=scope["method"],
