@@ -16,7 +16,9 @@ from skep.cli.options import with_output
 from skep.cli.output import Output, human_time, shown
 
 if TYPE_CHECKING:
-    from skep.durability.recover import Recovery
+    from skep.durability.reconcile import Recovery
+
+UNREADABLE_SHOWN = 10
 
 
 @click.command(no_args_is_help=True)
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     "--master-key",
     "key_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="The file with the master key (`skep key backup`), mode 0600.",
+    help="The file with the master key (`skep key backup`), mode 0600 (default: by the settings).",
 )
 @click.option(
     "--store", "stores", multiple=True, required=True, metavar="URL", help="A store of the hive (repeatable)."
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     "--data-dir", type=click.Path(path_type=str), help="The new hive's data directory (default: the setting)."
 )
 @with_output
-def recover(output: Output, key_file: Path, stores: tuple[str, ...], data_dir: str | None) -> None:
+def recover(output: Output, key_file: Path | None, stores: tuple[str, ...], data_dir: str | None) -> None:
     """Rebuild a hive from its stores and its master key.
 
     For when the machine, or its database, is gone. Name all stores that are left, as they are reached
@@ -54,7 +55,7 @@ def recover(output: Output, key_file: Path, stores: tuple[str, ...], data_dir: s
     from skep.server.recovering import recover as run
 
     settings = load_settings({"data_dir": os.path.abspath(data_dir)} if data_dir else {})
-    master = MasterKey.from_file(key_file)
+    master = None if key_file is None else MasterKey.from_file(key_file)
     with _progress(output) as report:
         result = asyncio.run(run(settings, master, stores, clock=SystemClock(), report=report))
     output.value(_as_json(result), lambda: _as_text(result))
@@ -65,9 +66,12 @@ def _as_json(result: Recovery) -> dict[str, object]:
         "snapshot_us": result.snapshot.created_us if result.snapshot else None,
         "packs_found": result.packs_found,
         "packs_added": result.packs_added,
+        "chunks_added": result.chunks_added,
         "chunks_moved": result.chunks_moved,
+        "chunks_unknown": result.chunks_unknown,
         "shards_missing": result.shards_missing,
         "stores_absent": result.stores_absent,
+        "stores_added": result.stores_added,
         "unreadable": result.unreadable,
     }
 
@@ -79,8 +83,11 @@ def _as_text(result: Recovery) -> str:
         f"{result.packs_found} packs found, {result.packs_added} of them newer than that",
         f"{result.shards_missing} shards are missing and queued for repair",
     ]
-    lines += [f"store absent: {shown(name)}" for name in result.stores_absent]
-    lines += [f"not readable: {shown(text)}" for text in result.unreadable]
+    lines += [f"store absent: {shown(name)} (if it is gone: skep store lost)" for name in result.stores_absent]
+    lines += [f"store newer than that: {shown(name)}, a zone of its own" for name in result.stores_added]
+    lines += [f"not readable: {shown(text)}" for text in result.unreadable[:UNREADABLE_SHOWN]]
+    if len(result.unreadable) > UNREADABLE_SHOWN:
+        lines.append(f"... and {len(result.unreadable) - UNREADABLE_SHOWN} more (--json shows all)")
     return "\n".join([*lines, "Next: skep up"])
 
 

@@ -154,7 +154,7 @@ async def load(database: Database, parts: Iterable[bytes] | AsyncIterable[bytes]
     try:
         count = await _load_records(database, _records(_async(parts)))
     except BaseException:
-        await database.write(_empty)
+        await database.write(empty)
         raise
     await database.write(lambda tx: tx.run(_unmark))
     return count
@@ -166,18 +166,29 @@ _marked = prepared(sa.select(hive.c.name).where(hive.c.name == _LOADING))
 
 
 async def _make_room(database: Database) -> None:
+    def clear(tx: Transaction) -> None:
+        if tx.one(_marked):
+            empty(tx)  # left by a load that was killed
+
+    await database.write(clear)
+    await require_empty(database)
+
+
+async def require_empty(database: Database) -> None:
+    """Raise InUse when a database holds rows."""
+
     def work(tx: Transaction) -> str | None:
         if tx.one(_marked):
-            _empty(tx)  # left by a load that was killed
             return None
         used = (table for table in METADATA.tables.values() if tx.one(prepared(sa.select(*table.c).limit(1))))
         return next((table.name for table in used), None)
 
-    if name := await database.write(work):
+    if name := await database.read(work):
         raise InUse(f"the database is not empty (table {name} has rows): load a snapshot into a new one")
 
 
-def _empty(tx: Transaction) -> None:
+def empty(tx: Transaction) -> None:
+    """Delete all rows of all tables."""
     for table in METADATA.tables.values():
         tx.run(prepared(sa.delete(table)))
 

@@ -32,7 +32,6 @@ from skep.durability.scrub import Scrubber
 from skep.durability.service import ChunkService
 
 PAGE = 500
-STATS_AT_ONCE = 16
 FINDINGS_MAX = 10_000
 COUNTED_CHUNKS_MAX = 1_000_000
 """Chunk uses counted in memory at once; a larger hive is looked through several times."""
@@ -61,7 +60,8 @@ _SUMS = prepared(
     )
 )
 _STRAY = prepared(
-    sa.select(_c.id, _c.pack_id)
+    sa.select(_c.pack_id)
+    .distinct()
     .where(~sa.exists(sa.select(_p.id).where(_p.id == _c.pack_id)), _c.pack_id > sa.bindparam("after"))
     .order_by(_c.pack_id)
     .limit(PAGE)
@@ -183,9 +183,14 @@ class Checker:
         return findings
 
     async def _check_stray_chunks(self) -> None:
-        rows = await self._db.read(lambda tx: tx.rows(_STRAY, {"after": b""}))
-        for id_, pack_id in rows:
-            self.report.add("lost", id_.hex(), f"chunk {id_.hex()} lies in pack {pack_id.hex()}, which has no row")
+        after = b""
+        while rows := await self._db.read(lambda tx, a=after: tx.rows(_STRAY, {"after": a})):  # type: ignore[misc]
+            for (pack_id,) in rows:
+                chunks = await self._db.read(lambda tx, p=pack_id: tx.rows(_CHUNKS_OF, {"pack": p}))  # type: ignore[misc]
+                for _, id_, *_ in chunks:
+                    text = f"chunk {id_.hex()} lies in pack {pack_id.hex()}, which has no row"
+                    self.report.add("lost", id_.hex(), text)
+            after = bytes(rows[-1][0])
 
     async def _check_packs(self, read_data: bool, progress: Report) -> None:
         total = int(await self._db.read(lambda tx: tx.value(_PACK_COUNT)) or 0)
@@ -212,9 +217,9 @@ class Checker:
             self.report.add("bookkeeping", name, f"pack {name} is retired and {actual[1]} chunks lie in it")
 
     async def _check_shards(self, pack_id: bytes) -> None:
-        self._chunks.reader.forget(pack_id)
+        self._chunks.packs.forget(pack_id)
         try:
-            pack, _ = await self._chunks.reader.places(pack_id)
+            pack, _ = await self._chunks.packs.places(pack_id)
         except SkepError:
             return  # collected meanwhile
         sizes = dict(await self._db.read(lambda tx: tx.rows(_SHARD_SIZES, {"pack": pack_id})))
@@ -240,15 +245,17 @@ class Checker:
             return f"shard {number} is on a store that does not answer"
         store, key = member.store, shard_key(pack.pack_id, number)
         try:
-            info = await self._chunks.stores.call(member, lambda: store.stat(key), timed=False)
+            info = await self._chunks.stores.call(
+                member, lambda: store.stat(key), timed=False, timeout_s=self._chunks.options.read_timeout_s
+            )
         except ObjectNotFound:
-            self._chunks.note_damage(pack.pack_id, number, "missing")
+            self._chunks.note_damage(pack.pack_id, number, store_id, "missing")
             return f"shard {number} is not on store {member.name!r}"
         except SkepError as error:
             self.report.unreachable_shards += 1
             return f"shard {number}: {error.message}"
         if info.size_bytes != sizes.get(number):
-            self._chunks.note_damage(pack.pack_id, number, "corrupt")
+            self._chunks.note_damage(pack.pack_id, number, store_id, "corrupt")
             return f"shard {number} has {info.size_bytes} bytes and should have {sizes.get(number)}"
         return None
 
@@ -259,7 +266,7 @@ class Checker:
         rows = await self._db.read(lambda tx: tx.rows(_CHUNKS_OF, {"pack": pack_id}))
         for domain_id, id_, offset, size, plain_bytes in rows:
             try:
-                sealed = await self._chunks.reader.pack_range(pack_id, offset, size)
+                sealed = await self._chunks.packs.range(pack_id, offset, size)
                 await self._open(domain_id, id_, sealed, plain_bytes)
                 self.report.opened_chunks += 1
                 self.report.read_bytes += size

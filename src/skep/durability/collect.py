@@ -1,4 +1,4 @@
-"""Garbage collection: unused chunks, packs without chunks, shards that no row knows.
+"""Garbage collection: unused chunks, and packs without chunks. sweep.py has the shards that no row knows.
 
 One unit of the ``gc`` worker does one bounded step of each of these, in this order:
 
@@ -8,16 +8,14 @@ One unit of the ``gc`` worker does one bounded step of each of these, in this or
 3. remove retired packs' shards, then their rows, once the grace period is over and every lease is
    younger.
 
-The ``sweep`` worker compares what the stores hold with the rows and removes shards that no row
-knows for the grace period: what a crash between a put and its commit has left.
+Chunks of lost packs (damage.py) need no grace: once nothing uses them, there is nothing to keep.
 
 What always holds: a chunk row goes only while its uses are 0, in the transaction that checks it; a
-shard goes only after its pack's row is retired, or when the pack has no row and is not on its way.
+shard goes only after its pack's row is retired.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,15 +27,14 @@ from skep.base.ids import Id
 from skep.base.workers import Outcome, Progress
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.durability.catalog import leave_pack, raise_epoch
-from skep.durability.records import parse_shard_key, shard_key
+from skep.durability.catalog import raise_epoch
+from skep.durability.member import Member
+from skep.durability.recording import leave_pack
+from skep.durability.records import shard_key
 from skep.durability.service import ChunkService
-from skep.durability.storeset import Member
-from skep.stores.protocol import ObjectInfo
 
 STEP_CHUNKS = 1000
 STEP_PACKS = 64
-SWEEP_KEYS = 1000
 
 _c, _p, _h = s.chunks.c, s.packs.c, s.shards.c
 
@@ -87,9 +84,6 @@ _FREE_STORE = prepared(
     sa.update(s.stores)
     .where(s.stores.c.id == sa.bindparam("store"))
     .values(used_bytes=s.stores.c.used_bytes - sa.bindparam("bytes"))
-)
-_PACK_SHARD_STORE = prepared(
-    sa.select(_h.store_id, _h.state).where(_h.pack_id == sa.bindparam("pack"), _h.number == sa.bindparam("shard"))
 )
 
 
@@ -194,7 +188,7 @@ class Collector:
         for pack_id, shards in await self._db.read(due):
             if await self._delete_shards(pack_id, shards):
                 await self._db.write(lambda tx, p=pack_id, h=shards: _forget_pack(tx, p, h))  # type: ignore[misc]
-                self._chunks.reader.forget(pack_id)
+                self._chunks.packs.forget(pack_id)
                 count += 1
                 freed += sum(size for _, _, size, state in shards if state != "missing")
         return count, freed
@@ -216,7 +210,8 @@ async def delete_shard(chunks: ChunkService, member: Member, key: str) -> bool:
     if store is None or member.resting:
         return False
     try:
-        await chunks.stores.call(member, lambda: store.delete(key), timed=False)
+        timeout_s = chunks.options.put_timeout_s
+        await chunks.stores.call(member, lambda: store.delete(key), timed=False, timeout_s=timeout_s)
     except SkepError:
         return False
     return True
@@ -230,82 +225,3 @@ def _forget_pack(tx: Transaction, pack_id: bytes, shards: Sequence[tuple[int, Id
     tx.many(
         _FREE_STORE, [{"store": store_id, "bytes": size} for _, store_id, size, state in shards if state != "missing"]
     )
-
-
-class Sweeper:
-    """The ``sweep`` worker: one unit looks through one page of one store."""
-
-    name = "sweep"
-    description = "Removes shards from the stores that no row knows, as a crash may leave them."
-
-    def __init__(self, db: Database, chunks: ChunkService, clock: Clock, grace_s: float) -> None:
-        self._db = db
-        self._chunks = chunks
-        self._clock = clock
-        self._grace_us = round(grace_s * 1e6)
-        self._seen: dict[tuple[Id, str], int] = {}
-        self._at: dict[Id, str] = {}
-        self.removed = 0
-
-    async def run_once(self, progress: Progress) -> Outcome:
-        """One page of one store; more work until every store has been looked through."""
-        for member in self._chunks.stores:
-            if member.store is None or member.down or self._at.get(member.id) == "":
-                continue
-            found = await self._page(member, self._grace_us)
-            return Outcome(more_work=True, done_units=found)
-        self._at.clear()
-        return Outcome(more_work=False)
-
-    async def run(self, *, grace_s: float = 0.0) -> int:
-        """Look through all stores now; returns how many unknown shards were removed."""
-        self._at.clear()
-        removed = 0
-        for member in self._chunks.stores:
-            while member.store is not None and not member.down and self._at.get(member.id) != "":
-                removed += await self._page(member, round(grace_s * 1e6))
-        self._at.clear()
-        return removed
-
-    async def _page(self, member: Member, grace_us: int) -> int:
-        page = await self._list(member, self._at.get(member.id, "shards/"))
-        removed = 0
-        for key in await self._unknown(member, page):
-            first_seen = self._seen.setdefault((member.id, key), self._clock.now_us())
-            if self._clock.now_us() - first_seen >= grace_us and await delete_shard(self._chunks, member, key):
-                del self._seen[member.id, key]
-                removed += 1
-        self._at[member.id] = page[-1].key if len(page) == SWEEP_KEYS else ""
-        self.removed += removed
-        return removed
-
-    async def _list(self, member: Member, after: str) -> list[ObjectInfo]:
-        store = member.store
-        page: list[ObjectInfo] = []
-        if store is None:
-            return page
-        async with asyncio.timeout(300):
-            async for info in store.list("shards/", after if after != "shards/" else ""):
-                page.append(info)
-                if len(page) == SWEEP_KEYS:
-                    break
-        return page
-
-    async def _unknown(self, member: Member, page: Sequence[ObjectInfo]) -> list[str]:
-        """Keys whose pack is not on its way and has no row that places them here.
-
-        In this order: a pack leaves the set of those on their way only after its rows are
-        committed, so one that is neither in the set nor, later, in the rows is garbage.
-        """
-        named = [(info.key, parsed) for info in page if (parsed := parse_shard_key(info.key)) is not None]
-        settled = [(key, parsed) for key, parsed in named if parsed[0] not in self._chunks.on_their_way]
-
-        def work(tx: Transaction) -> list[str]:
-            unknown = []
-            for key, (pack_id, number) in settled:
-                row = tx.one(_PACK_SHARD_STORE, {"pack": pack_id, "shard": number})
-                if row is None or row[0] != member.id:
-                    unknown.append(key)
-            return unknown
-
-        return await self._db.read(work) if settled else []

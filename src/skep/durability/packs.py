@@ -21,9 +21,7 @@ from dataclasses import dataclass, field
 from skep.base.ids import Id
 from skep.chunks.pack import Pack, PackBuilder
 from skep.chunks.scheme import Scheme
-from skep.durability.catalog import WrittenShard
-
-PACKS_MAX = 6
+from skep.durability.recording import WrittenShard
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +62,7 @@ WritePack = Callable[[OpenPack], Awaitable[Written]]
 class PackRoom:
     """Hands out open packs and sees to it that they are written."""
 
-    def __init__(self, index_key: bytes, capacity_bytes: int, write: WritePack, packs_max: int = PACKS_MAX) -> None:
+    def __init__(self, index_key: bytes, capacity_bytes: int, write: WritePack, packs_max: int) -> None:
         self._index_key = index_key
         self._capacity_bytes = capacity_bytes
         self._write = write

@@ -4,7 +4,8 @@ Group commit writes small packs so that small files are durable at once; repack 
 large ones of them, which is what remote stores and listings want. Sealed chunks are moved as they
 are, without opening them. The pointers of the moved chunks change in the one transaction that also
 records the new pack; the old packs are retired by it and leave the stores after the grace period,
-so that a reader who has just looked up the old place still finds it.
+so that a reader who has just looked up the old place still finds it. A pack that cannot be read
+now is passed over until the next round.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from skep.base.clock import Clock
-from skep.base.ids import Id
+from skep.base.errors import SkepError
 from skep.base.workers import Outcome, Progress
 from skep.chunks.pack import PackBuilder, PackEntry
 from skep.chunks.scheme import Scheme
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.durability import catalog
+from skep.durability.recording import leave_pack
 from skep.durability.records import Location
 from skep.durability.service import ChunkService
 
@@ -31,7 +32,7 @@ INDEX_ENTRY_BYTES = 80
 INDEX_FIXED_BYTES = 256
 """Upper bounds of what a pack's index takes, for each chunk and in all."""
 
-_p, _c = s.packs.c, s.chunks.c
+_p, _c, _r = s.packs.c, s.chunks.c, s.repairs.c
 
 _CANDIDATES = prepared(
     sa.select(_p.id, _p.scheme, _p.size_bytes, _p.live_bytes, _p.chunk_count)
@@ -40,6 +41,7 @@ _CANDIDATES = prepared(
         _p.live_bytes <= sa.bindparam("live_max"),
         _p.created_us <= sa.bindparam("before"),
         _p.chunk_count > 0,
+        ~sa.exists(sa.select(_r.pack_id).where(_r.pack_id == _p.id, _r.lost > 0)),
     )
     .order_by(_p.live_bytes)
     .limit(SOURCES_MAX)
@@ -86,6 +88,8 @@ class Repacked:
     packs: int = 0
     chunks: int = 0
     moved_bytes: int = 0
+    worth: bool = False
+    """Whether there was something to do: the next step may have more."""
 
 
 def choose(sources: Sequence[Source], pack_bytes: int, dead_ratio: float) -> list[Source]:
@@ -124,19 +128,23 @@ class Repacker:
         self._clock = clock
         self._dead_ratio = dead_ratio
         self._age_us = round(age_s * 1e6)
-        self.moved_bytes = 0
+        self._passed_over: set[bytes] = set()
+        """Packs that could not be read in this round."""
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Make one new pack of old ones, if that is worth it."""
         done = await self.step(self._age_us)
-        return Outcome(more_work=done.packs > 0, done_units=done.packs)
+        if not done.worth:
+            self._passed_over.clear()
+        return Outcome(more_work=done.worth, done_units=done.packs)
 
     async def run(self, report: Callable[[Repacked], None] = lambda _: None) -> Repacked:
         """Steps until nothing is worth it any more: part of ``skep gc --repack``."""
         total = Repacked()
-        while (done := await self.step(0)).packs:
+        while (done := await self.step(0)).worth:
             total = Repacked(total.packs + done.packs, total.chunks + done.chunks, total.moved_bytes + done.moved_bytes)
             report(total)
+        self._passed_over.clear()
         return total
 
     async def step(self, age_us: int) -> Repacked:
@@ -145,7 +153,7 @@ class Repacker:
         before = self._clock.now_us() - age_us
         live_max = round(pack_bytes * (1 - self._dead_ratio))
         rows = await self._db.read(lambda tx: tx.rows(_CANDIDATES, {"live_max": live_max, "before": before}))
-        sources = [Source(row[0], Scheme.parse(row[1]), *row[2:]) for row in rows]
+        sources = [Source(row[0], Scheme.parse(row[1]), *row[2:]) for row in rows if row[0] not in self._passed_over]
         chosen = choose(sources, pack_bytes, self._dead_ratio)
         if not chosen:
             return Repacked()
@@ -156,14 +164,11 @@ class Repacker:
         builder = PackBuilder(self._chunks.index_key, self._chunks.options.pack_bytes)
         try:
             moves: list[tuple[bytes, PackEntry]] = []
-            emptied = []
+            emptied = 0
             for source in sources:
-                rows = await self._db.read(lambda tx, p=source.pack_id: tx.rows(_CHUNKS_OF, {"pack": p}))  # type: ignore[misc]
-                if not await self._adopt(builder, source, rows, moves):
-                    break
-                emptied.append(source)
+                emptied += await self._adopt(builder, source, moves)
             if not moves:
-                return Repacked()
+                return Repacked(worth=True)
             await self._chunks.write_repacked(
                 builder,
                 sources[0].scheme,
@@ -171,22 +176,20 @@ class Repacker:
             )
         finally:
             builder.abandon()
-        moved = sum(entry.size_bytes for _, entry in moves)
-        self.moved_bytes += moved
-        return Repacked(len(emptied), len(moves), moved)
+        return Repacked(emptied, len(moves), sum(entry.size_bytes for _, entry in moves), worth=True)
 
-    async def _adopt(
-        self,
-        builder: PackBuilder,
-        source: Source,
-        rows: Sequence[tuple[Id, bytes, int, int, int]],
-        moves: list[tuple[bytes, PackEntry]],
-    ) -> bool:
-        """Copy a pack's live sealed chunks; False when they do not all fit."""
-        if not builder.fits(sum(size + INDEX_ENTRY_BYTES for _, _, _, size, _ in rows)):
+    async def _adopt(self, builder: PackBuilder, source: Source, moves: list[tuple[bytes, PackEntry]]) -> bool:
+        """Copy a pack's live sealed chunks; False when they do not fit any more or cannot be read now."""
+        rows = await self._db.read(lambda tx: tx.rows(_CHUNKS_OF, {"pack": source.pack_id}))
+        if not builder.fits(sum(row[3] + INDEX_ENTRY_BYTES for row in rows)):
+            self._passed_over.add(source.pack_id)
             return False
-        for domain_id, chunk_id, offset, size, plain in rows:
-            sealed = await self._chunks.reader.sealed(Location(source.pack_id, offset, size, plain))
+        try:
+            read = [await self._chunks.packs.sealed(Location(source.pack_id, *row[2:])) for row in rows]
+        except SkepError:
+            self._passed_over.add(source.pack_id)
+            return False
+        for (domain_id, chunk_id, offset, size, plain), sealed in zip(rows, read, strict=True):
             entry = PackEntry(domain_id, chunk_id, offset, size, plain)
             moves.append((source.pack_id, builder.adopt(entry, sealed)))
         return True
@@ -209,5 +212,5 @@ def _repoint(tx: Transaction, moves: Sequence[tuple[bytes, PackEntry]], new_pack
             before = left.get(old_pack, (0, 0))
             left[old_pack] = (before[0] + entry.size_bytes, before[1] + 1)
     for old_pack, (size, chunks) in left.items():
-        catalog.leave_pack(tx, old_pack, size, chunks, tx.now_us, epoch)
+        leave_pack(tx, old_pack, size, chunks, tx.now_us, epoch)
     return live, count

@@ -6,33 +6,44 @@ unreachable for longer than ``lost_after_s``. One unit repairs one pack: any k g
 pack back, its other shards are coded anew (the same bytes as before, so doing it twice is
 harmless), put on stores in zones of their own, and recorded in one transaction. Packs that have
 lost most come first.
+
+What cannot be repaired now is tried again after a back-off, and at once when a store comes (back).
+A pack of which fewer than k shards can be had is declared lost (damage.py), and stays in the queue
+for the day that a store returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import sqlalchemy as sa
 
 from skep.base.clock import Clock
-from skep.base.errors import DataLost, QuorumNotReached, SkepError
+from skep.base.errors import DataLost, SkepError, StoreUnavailable
 from skep.base.ids import Id
 from skep.base.workers import Outcome, Progress
 from skep.chunks.pack import Pack
 from skep.chunks.shard import Shard, encode_shards
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.durability import catalog
+from skep.durability.catalog import pack_places
 from skep.durability.collect import delete_shard
-from skep.durability.placement import Candidate, place
+from skep.durability.damage import declare_lost, declare_readable, finish_repair, queue_repair
+from skep.durability.member import Member
 from skep.durability.records import PackPlaces, ShardPlace, shard_key
+from skep.durability.repairplan import RepairPlan, Standing, plan, readable
 from skep.durability.service import ChunkService
-from skep.durability.storeset import Member
 
 ENQUEUE_PACKS = 500
 BACKOFF_MIN_S = 30.0
 BACKOFF_MAX_S = 3600.0
+ROUND_S = 600.0
+"""How long after a round over the stores that are gone the next one begins, unless other stores are gone then."""
+CROWDED_WAIT_S = 86_400.0
+"""When to look again at a pack that lacks nothing but zones: new zones make it due at once."""
+
+Attempt = Literal["none due", "repaired", "postponed"]
 
 _r, _h = s.repairs.c, s.shards.c
 
@@ -43,15 +54,13 @@ _DUE = prepared(
     .limit(1)
 )
 _COUNT = prepared(sa.select(sa.func.count()).select_from(s.repairs))
-_LOST_COUNT = prepared(sa.select(sa.func.count()).select_from(s.repairs).where(_r.lost > 0))
 _OF_STORE = prepared(
     sa.select(_h.pack_id)
     .where(_h.store_id == sa.bindparam("store"), _h.pack_id > sa.bindparam("after"))
     .order_by(_h.pack_id)
     .limit(ENQUEUE_PACKS)
 )
-_QUEUED = prepared(sa.select(_r.pack_id).where(_r.pack_id == sa.bindparam("pack")))
-_DONE = prepared(sa.delete(s.repairs).where(_r.pack_id == sa.bindparam("pack")))
+_QUEUED = prepared(sa.select(_r.lost).where(_r.pack_id == sa.bindparam("pack")))
 _LATER = prepared(
     sa.update(s.repairs)
     .where(_r.pack_id == sa.bindparam("pack"))
@@ -64,64 +73,11 @@ _DROP_SHARD = prepared(
     sa.delete(s.shards).where(_h.pack_id == sa.bindparam("pack"), _h.number == sa.bindparam("shard"))
 )
 _ADD_SHARD = insert_new(s.shards)
-_WHOLE = prepared(sa.update(s.packs).where(s.packs.c.id == sa.bindparam("pack")).values(degraded=0))
 _USE = prepared(
     sa.update(s.stores)
     .where(s.stores.c.id == sa.bindparam("store"))
     .values(used_bytes=s.stores.c.used_bytes + sa.bindparam("bytes"))
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RepairPlan:
-    """What a pack needs: pure data, made by ``plan``."""
-
-    rewrite: tuple[int, ...]
-    """Shard numbers to be put anew."""
-    targets: tuple[Id, ...]
-    """Their stores, in the same order."""
-    whole: bool
-    """Whether the pack is as it should be afterwards: all shards, distinct zones, good stores."""
-
-
-def plan(pack: PackPlaces, members: dict[Id, Member], candidates: Sequence[Candidate], shard_bytes: int) -> RepairPlan:
-    """Which shards to put where. A shard stays where it is good and alone in its zone.
-
-    Of several shards in one zone all but the first are moved if another zone has room. Raises
-    QuorumNotReached when shards must be put and no store takes them.
-    """
-    zones_left = {each.zone for each in candidates}
-    keep: list[tuple[int, Id, str]] = []
-    must: list[int] = []
-    crowded: list[ShardPlace] = []
-    for shard in pack.shards:
-        member = members.get(shard.store_id)
-        if shard.state != "ok" or member is None or _leaving(member):
-            must.append(shard.number)
-        elif member.zone in {zone for _, _, zone in keep}:
-            crowded.append(shard)
-        else:
-            keep.append((shard.number, shard.store_id, member.zone))
-    must += [number for number in range(pack.scheme.total) if number not in {each.number for each in pack.shards}]
-    spare = len(zones_left - {zone for _, _, zone in keep}) - len(must)
-    moving = [shard.number for shard in crowded[: max(0, spare)]]
-    staying = [shard for shard in crowded if shard.number not in moving]
-    rewrite = [*must, *moving]
-    kept_zones = [zone for _, _, zone in keep] + [members[each.store_id].zone for each in staying]
-    kept_stores = [store_id for _, store_id, _ in keep] + [each.store_id for each in staying]
-    placed = place(pack.pack_id, len(rewrite), shard_bytes, candidates, kept_zones=kept_zones, kept_stores=kept_stores)
-    if len(placed.stores) < len(rewrite):
-        raise QuorumNotReached(
-            f"pack {pack.pack_id.hex()} has {len(rewrite)} shards to put and the stores have room for "
-            f"{len(placed.stores)}: add a store with `skep store add`",
-            stored=len(placed.stores),
-            needed=len(rewrite),
-        )
-    return RepairPlan(tuple(rewrite), placed.stores, placed.spread)
-
-
-def _leaving(member: Member) -> bool:
-    return member.state in ("lost", "draining")
 
 
 class Repairer:
@@ -136,26 +92,32 @@ class Repairer:
         self._clock = clock
         self._lost_after_s = lost_after_s
         self._down_since_s: dict[Id, float] = {}
+        self._going: frozenset[Id] = frozenset()
+        """Stores whose shards must go."""
         self._enqueued: dict[Id, bytes] = {}
-        self.repaired = 0
+        """For each of them: the last pack that was queued in this round."""
+        self._next_round_s = float("-inf")
+        self._zones: frozenset[str] | None = None
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Record damage, queue packs of stores that are gone, repair one pack."""
         await self._chunks.flush_damage()
+        await self._notice_zones()
         queued = await self._enqueue_gone()
-        done = await self.repair_next()
+        attempt = await self.repair_next()
         progress.report(queued_units=await self.backlog())
-        return Outcome(more_work=done or queued > 0, done_units=int(done))
+        return Outcome(more_work=attempt != "none due" or queued > 0, done_units=int(attempt == "repaired"))
 
     async def run(self, report: Callable[[int, int], None] = lambda done, left: None) -> int:
         """Try every queued pack once, now: ``skep repair``. Returns how many were made whole."""
         await self._chunks.flush_damage()
+        self._next_round_s = float("-inf")
         while await self._enqueue_gone():
             pass
         await self.hurry()
         done = 0
         for _ in range(await self.backlog()):
-            done += await self.repair_next()
+            done += await self.repair_next() == "repaired"
             report(done, await self.backlog())
         return done
 
@@ -167,51 +129,77 @@ class Repairer:
         """Make every queued pack due now, as when a store has come (back)."""
         await self._db.write(lambda tx: tx.run(_SOONER, {"now": tx.now_us}))
 
+    async def _notice_zones(self) -> None:
+        """A zone that can be written to and could not before gives crowded packs a place."""
+        zones = frozenset(member.zone for member in self._chunks.stores if member.state == "active" and not member.down)
+        if self._zones is not None and zones - self._zones:
+            await self.hurry()
+        self._zones = zones
+
     async def _enqueue_gone(self) -> int:
-        """Queue a batch of packs with shards on stores that are lost, drained or long unreachable."""
-        for member in self._chunks.stores:
-            if not self._gone(member):
-                self._enqueued.pop(member.id, None)
-                continue
-            after = self._enqueued.get(member.id, b"")
-            found = await self._db.write(lambda tx, m=member, a=after: _enqueue(tx, m, a))  # type: ignore[misc]
+        """Queue a batch of packs with shards on stores that are lost, drained or long unreachable.
+
+        Returns 0 when a round over all of them is complete.
+        """
+        standings = self._standings()
+        going = frozenset(key for key, each in standings.items() if each.leaving or each.gone)
+        if going != self._going:
+            self._going, self._next_round_s = going, float("-inf")
+            self._enqueued.clear()
+        if self._clock.monotonic_s() < self._next_round_s:
+            return 0
+        for store_id in sorted(going):
+            after = self._enqueued.get(store_id, b"")
+            found = await self._db.write(lambda tx, sid=store_id, a=after: _enqueue(tx, sid, a, standings))  # type: ignore[misc]
             if found:
-                self._enqueued[member.id] = found[-1]
+                self._enqueued[store_id] = found[-1]
                 return len(found)
-            if _leaving(member):
-                self._enqueued.pop(member.id, None)
+        self._enqueued.clear()
+        self._next_round_s = self._clock.monotonic_s() + ROUND_S
         return 0
 
-    def _gone(self, member: Member) -> bool:
-        if _leaving(member):
-            return True
-        if not member.down:
-            self._down_since_s.pop(member.id, None)
-            return False
-        since = self._down_since_s.setdefault(member.id, self._clock.monotonic_s())
-        return self._clock.monotonic_s() - since >= self._lost_after_s
+    def _standings(self) -> dict[Id, Standing]:
+        """How each store stands now."""
+        return {member.id: self._standing(member) for member in self._chunks.stores}
 
-    async def repair_next(self) -> bool:
-        """Repair the pack that needs it most; False when none is due or this one must wait."""
+    def _standing(self, member: Member) -> Standing:
+        if member.down:
+            since_s = self._down_since_s.setdefault(member.id, self._clock.monotonic_s())
+            away = self._clock.monotonic_s() - since_s >= self._lost_after_s
+        else:
+            self._down_since_s.pop(member.id, None)
+            away = False
+        lost = member.state == "lost"
+        return Standing(member.zone, leaving=lost or member.state == "draining", gone=lost or away)
+
+    async def repair_next(self) -> Attempt:
+        """Try the pack that needs it most of those that are due."""
         row = await self._db.read(lambda tx: tx.one(_DUE, {"now": self._clock.now_us()}))
         if row is None:
-            return False
+            return "none due"
         pack_id, attempts = bytes(row[0]), int(row[1])
-        try:
-            whole = await self.repair(pack_id)
-        except SkepError as error:
-            await self._later(pack_id, attempts, error.message)
-            return False
-        if not whole:
-            await self._later(pack_id, attempts, "there are fewer zones than shards: add a store in another zone")
-            return False
-        self.repaired += 1
-        return True
-
-    async def _later(self, pack_id: bytes, attempts: int, error: str) -> None:
         wait_s = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(attempts, 10))
+        try:
+            if await self.repair(pack_id):
+                self._chunks.counters.repaired_packs += 1
+                return "repaired"
+            error = "there are fewer zones than shards: add a store in another zone"
+            wait_s = CROWDED_WAIT_S
+        except SkepError as failure:
+            error = failure.message
+            await self._note_if_lost(pack_id, failure)
         at = self._clock.now_us() + round(wait_s * 1e6)
         await self._db.write(lambda tx: tx.run(_LATER, {"pack": pack_id, "at": at, "error": error[:1000]}))
+        return "postponed"
+
+    async def _note_if_lost(self, pack_id: bytes, error: SkepError) -> None:
+        """Declare a pack lost that cannot be read, unless what is missing may be back soon."""
+        await self._chunks.flush_damage()
+        pack = await self._db.read(lambda tx: pack_places(tx, pack_id))
+        if pack is None or not (isinstance(error, DataLost) or not readable(pack, self._standings())):
+            return
+        await self._db.write(lambda tx: declare_lost(tx, pack_id))
+        self._chunks.counters.lost_packs += 1
 
     async def repair(self, pack_id: bytes) -> bool:
         """Make one pack whole. False when it is readable but still not as it should be.
@@ -219,62 +207,75 @@ class Repairer:
         Raises DataLost, StoreUnavailable, QuorumNotReached.
         """
         with self._chunks.leases.hold():
-            self._chunks.reader.forget(pack_id)
-            pack = await self._db.read(lambda tx: catalog.pack_places(tx, pack_id))
+            self._chunks.packs.forget(pack_id)
+            pack = await self._db.read(lambda tx: pack_places(tx, pack_id))
             if pack is None:
-                await self._db.write(lambda tx: tx.run(_DONE, {"pack": pack_id}))
-                return True
-            gone = {each.id: each for each in self._chunks.stores}
-            members = {key: replace(each, state="lost") if self._gone(each) else each for key, each in gone.items()}
-            _, layout = await self._chunks.reader.places(pack_id)
+                return await self._db.write(lambda tx: finish_repair(tx, pack_id))
+            _, layout = await self._chunks.packs.places(pack_id)
             candidates = await self._chunks.stores.candidates()
-            todo = plan(pack, members, candidates, layout.shard_file_bytes)
+            todo = plan(pack, self._standings(), candidates, layout.shard_file_bytes)
             if todo.rewrite:
                 await self._rewrite(pack, todo)
-            await self._db.write(lambda tx: self._finish(tx, pack_id, todo.whole))
-            return todo.whole
-
-    @staticmethod
-    def _finish(tx: Transaction, pack_id: bytes, whole: bool) -> None:
-        if whole:
-            tx.run(_DONE, {"pack": pack_id})
-            tx.run(_WHOLE, {"pack": pack_id})
+            return await self._db.write(lambda tx: _finish(tx, pack_id, todo.whole))
 
     async def _rewrite(self, pack: PackPlaces, todo: RepairPlan) -> None:
-        payload = await self._chunks.reader.pack_range(pack.pack_id, 0, pack.size_bytes)
+        """Put the planned shards, record them, remove the ones that they replace elsewhere."""
+        payload = await self._chunks.packs.range(pack.pack_id, 0, pack.size_bytes)
         shards: list[Shard] = await self._chunks.code(
             lambda: encode_shards(self._chunks.shard_key, Pack(pack.pack_id, memoryview(payload)), pack.scheme)
         )
         by_number = {shard.number: shard for shard in shards}
-        moved: list[tuple[ShardPlace | None, Shard, Member]] = []
         old = {each.number: each for each in pack.shards}
+        moved: list[tuple[ShardPlace | None, Shard, Member]] = []
         for number, store_id in zip(todo.rewrite, todo.targets, strict=True):
-            member = self._chunks.stores.get(store_id)
-            if member is None or member.store is None:
-                raise DataLost(f"store {store_id.hex()} went away while pack {pack.pack_id.hex()} was repaired")
-            store, shard = member.store, by_number[number]
-            key = shard_key(pack.pack_id, number)
-            await self._chunks.stores.call(member, lambda st=store, k=key, sh=shard: st.put(k, sh.parts), timed=False)  # type: ignore[misc]
-            self._chunks.stores.wrote(member, shard.size_bytes)
-            moved.append((old.get(number), shard, member))
+            member = await self._put(pack.pack_id, by_number[number], store_id)
+            moved.append((old.get(number), by_number[number], member))
         await self._db.write(lambda tx: _record(tx, pack.pack_id, moved))
-        self._chunks.reader.forget(pack.pack_id)
+        self._chunks.packs.forget(pack.pack_id)
         for before, shard, member in moved:
             source = self._chunks.stores.get(before.store_id) if before is not None else None
             if source is not None and source.id != member.id:
                 await delete_shard(self._chunks, source, shard_key(pack.pack_id, shard.number))
 
+    async def _put(self, pack_id: bytes, shard: Shard, store_id: Id) -> Member:
+        member = self._chunks.stores.get(store_id)
+        store = member.store if member is not None else None
+        if member is None or store is None:
+            raise StoreUnavailable(f"store {store_id.hex()} went away while pack {pack_id.hex()} was repaired")
+        key = shard_key(pack_id, shard.number)
+        timeout_s = self._chunks.options.put_timeout_s
+        await self._chunks.stores.call(member, lambda: store.put(key, shard.parts), timed=False, timeout_s=timeout_s)
+        member.wrote(shard.size_bytes)
+        return member
 
-def _enqueue(tx: Transaction, member: Member, after: bytes) -> list[bytes]:
-    found = [row[0] for row in tx.rows(_OF_STORE, {"store": member.id, "after": after})]
+
+def _enqueue(tx: Transaction, store_id: Id, after: bytes, standings: Mapping[Id, Standing]) -> list[bytes]:
+    """Queue the next packs with a shard on a store, unless they are queued for as many lost shards already."""
+    found = [bytes(row[0]) for row in tx.rows(_OF_STORE, {"store": store_id, "after": after})]
     for pack_id in found:
-        if tx.one(_QUEUED, {"pack": pack_id}) is None:
-            lost = 0 if member.state == "draining" else 1
-            catalog.queue_repair(tx, pack_id, "store-lost" if lost else "draining", lost, tx.now_us)
+        lost = _lost_shards(pack_places(tx, pack_id), standings)
+        queued = tx.one(_QUEUED, {"pack": pack_id})
+        if queued is None or queued[0] < lost:
+            queue_repair(tx, pack_id, "store-lost" if lost else "draining", lost, tx.now_us)
     return found
 
 
+def _lost_shards(pack: PackPlaces | None, standings: Mapping[Id, Standing]) -> int:
+    if pack is None:
+        return 0
+    return sum(
+        shard.state != "ok" or (store := standings.get(shard.store_id)) is None or store.gone for shard in pack.shards
+    )
+
+
+def _finish(tx: Transaction, pack_id: bytes, whole: bool) -> bool:
+    """What an attempt that raised nothing means: the pack can be read, and is done if it is whole."""
+    declare_readable(tx, pack_id)
+    return whole and finish_repair(tx, pack_id)
+
+
 def _record(tx: Transaction, pack_id: bytes, moved: Sequence[tuple[ShardPlace | None, Shard, Member]]) -> None:
+    """The new places of shards, and what stores gain and lose by them."""
     for before, shard, member in moved:
         tx.run(_DROP_SHARD, {"pack": pack_id, "shard": shard.number})
         tx.run(

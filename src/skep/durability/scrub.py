@@ -57,8 +57,6 @@ class Scrubber:
         self._chunks = chunks
         self._clock = clock
         self._period_us = round(period_s * 1e6)
-        self.scrubbed = 0
-        self.damaged = 0
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Verify the pack that is most due."""
@@ -90,15 +88,14 @@ class Scrubber:
     async def scrub(self, pack_id: bytes, *, mark: bool) -> Verdict:
         """Verify one pack. With ``mark`` its turn is over even if a store did not answer."""
         with self._chunks.leases.hold():
-            self._chunks.reader.forget(pack_id)
+            self._chunks.packs.forget(pack_id)
             try:
-                pack, _ = await self._chunks.reader.places(pack_id)
+                pack, _ = await self._chunks.packs.places(pack_id)
             except SkepError:
                 return Verdict()  # collected meanwhile
             outcomes = [await self._verify(pack, place) for place in pack.shards]
         verdict = Verdict(*(outcomes.count(each) for each in ("good", "missing", "corrupt", "unreachable")))
-        self.scrubbed += 1
-        self.damaged += verdict.missing + verdict.corrupt
+        self._chunks.counters.scrubbed_packs += 1
         if verdict.missing or verdict.corrupt:
             await self._chunks.flush_damage()
         if verdict.whole or mark:
@@ -114,17 +111,19 @@ class Scrubber:
             return "unreachable"
         store, key = member.store, shard_key(pack.pack_id, place.number)
         try:
-            raw = await self._chunks.stores.call(member, lambda: store.get(key), timed=False)
+            raw = await self._chunks.stores.call(
+                member, lambda: store.get(key), timed=False, timeout_s=self._chunks.options.read_timeout_s
+            )
             await self._chunks.code(
                 lambda: verify_shard(
                     self._chunks.shard_key, pack.pack_id, place.number, pack.scheme, pack.size_bytes, raw
                 )
             )
         except ObjectNotFound:
-            self._chunks.note_damage(pack.pack_id, place.number, "missing")
+            self._chunks.note_damage(pack.pack_id, place.number, place.store_id, "missing")
             return "missing"
         except CorruptShard:
-            self._chunks.note_damage(pack.pack_id, place.number, "corrupt")
+            self._chunks.note_damage(pack.pack_id, place.number, place.store_id, "corrupt")
             return "corrupt"
         except SkepError:
             return "unreachable"

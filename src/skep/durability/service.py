@@ -14,11 +14,9 @@ recorded. Content that nobody references afterwards is collected after the grace
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -36,11 +34,15 @@ from skep.crypto.keys import DomainKeys, HiveKeys, MasterKey
 from skep.db import Database, Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.durability import catalog
-from skep.durability.domains import Domains, Sharing
+from skep.durability.damage import note_damage
+from skep.durability.domains import Domains
 from skep.durability.intake import INLINE_BYTES, Intake, run_to_end
 from skep.durability.leases import Leases
-from skep.durability.packs import PACKS_MAX, OpenPack, PackRoom, Written
+from skep.durability.options import Counters, Options
+from skep.durability.packreader import PackReader
+from skep.durability.packs import OpenPack, PackRoom, Written
 from skep.durability.reader import Reader
+from skep.durability.recording import add_chunks, add_pack, sort_entries
 from skep.durability.records import ChunkPlaces, Content
 from skep.durability.shardwriter import PutShards, ShardWriter
 from skep.durability.storeset import StoreSet
@@ -60,29 +62,6 @@ _SCHEME = prepared(sa.select(s.hive.c.value).where(s.hive.c.name == "scheme"))
 _SET_SCHEME = upsert(s.hive, ["name"], ["value"])
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Limits and choices of a chunk service."""
-
-    pack_bytes: int = 16 << 20
-    packs_max: int = PACKS_MAX
-    compression_level: int = 3
-    threads: int = max(2, os.cpu_count() or 2)
-    sharing: Sharing = "account"
-    repair_delay_s: float = 5.0
-    straggler_s: float = 2.0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has passed through since the start, in bytes."""
-
-    received_bytes: int = 0
-    stored_bytes: int = 0
-    """Sealed bytes that were new; received minus stored is what dedup and compression saved."""
-    sent_bytes: int = 0
-
-
 class ChunkService:
     """Writes and reads content over a set of stores. Lives on one event loop."""
 
@@ -97,14 +76,19 @@ class ChunkService:
         self._scheme = Scheme.parse(DEFAULT_SCHEME)
         self._threads = ThreadPoolExecutor(self.options.threads, thread_name_prefix="chunks")
         self._coders = ThreadPoolExecutor(self.options.threads, thread_name_prefix="coding")
-        self._shards = ShardWriter(stores, straggler_s=self.options.straggler_s)
+        self._shards = ShardWriter(
+            stores, straggler_s=self.options.straggler_s, put_timeout_s=self.options.put_timeout_s
+        )
         self.room = PackRoom(self._keys.index_key, self.options.pack_bytes, self._write_pack, self.options.packs_max)
         self._intake = Intake(db, self.room, self._threads, self.options.compression_level)
         self._groups = GroupWriter(self._intake)
-        self.reader = Reader(db, stores, self._keys.shard_key, self._threads, self.note_damage)
+        self.packs = PackReader(
+            db, stores, self._keys.shard_key, self._threads, self.note_damage, self.options, self.counters
+        )
+        self.reader = Reader(db, self.packs, self._threads, self.options.read_ahead_bytes)
         self.on_their_way: set[bytes] = set()
         """Packs whose shards are being put and whose rows are not committed."""
-        self._damage: dict[tuple[bytes, int], str] = {}
+        self._damage: dict[tuple[bytes, int], tuple[Id, str]] = {}
         self._closed = False
 
     async def start(self) -> None:
@@ -226,7 +210,7 @@ class ChunkService:
         places = []
         for chunk_id in ids:
             location = found[chunk_id]
-            pack, _ = await self.reader.places(location.pack_id)
+            pack, _ = await self.packs.places(location.pack_id)
             places.append(
                 ChunkPlaces(
                     chunk_id,
@@ -299,11 +283,11 @@ class ChunkService:
             _log.error("the rows of a pack were not recorded", pack=pack_id.hex(), error=str(error))
 
     def _record_new(self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards) -> None:
-        fresh, moved = catalog.sort_entries(tx, pack.entries)
+        fresh, moved = sort_entries(tx, pack.entries)
         used = [*fresh, *moved]
         live = (sum(entry.size_bytes for entry in used), len(used))
         self._insert_pack(tx, pack, scheme, outcome, live)
-        catalog.add_chunks(tx, pack.id, fresh, moved, self.leases.epoch)
+        add_chunks(tx, pack.id, fresh, moved, self.leases.epoch)
 
     def _record_repacked(
         self, repoint: Repoint, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards
@@ -313,7 +297,7 @@ class ChunkService:
     def _insert_pack(
         self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards, live: tuple[int, int]
     ) -> None:
-        catalog.add_pack(
+        add_pack(
             tx,
             pack.id,
             scheme,
@@ -325,10 +309,10 @@ class ChunkService:
             epoch=self.leases.epoch,
         )
 
-    def note_damage(self, pack_id: bytes, number: int, state: str) -> None:
+    def note_damage(self, pack_id: bytes, number: int, store_id: Id, state: str) -> None:
         """Remember a damaged shard; the repair worker records it (bounded, what is over is found again)."""
         if len(self._damage) < DAMAGE_QUEUE_MAX:
-            self._damage[pack_id, number] = state
+            self._damage[pack_id, number] = (store_id, state)
 
     async def flush_damage(self) -> int:
         """Record what reads have found damaged; returns how many shards were marked."""
@@ -336,12 +320,13 @@ class ChunkService:
         if not damage:
             return 0
         try:
-            marked = await self._db.write(lambda tx: catalog.note_damage(tx, damage))
+            marked = await self._db.write(lambda tx: note_damage(tx, damage))
         except SkepError:
             self._damage = {**damage, **self._damage}
             raise
         for pack_id, _ in damage:
-            self.reader.forget(pack_id)
+            self.packs.forget(pack_id)
+        self.counters.damaged_shards += marked
         return marked
 
     @property

@@ -17,13 +17,10 @@ from skep.base.errors import QuorumNotReached, SkepError, StoreFull
 from skep.base.ids import Id
 from skep.chunks.scheme import Scheme
 from skep.chunks.shard import Shard
-from skep.durability.catalog import WrittenShard
 from skep.durability.placement import Candidate, Placement, place
+from skep.durability.recording import WrittenShard
 from skep.durability.records import shard_key
 from skep.durability.storeset import StoreSet
-
-PUT_TIMEOUT_S = 120.0
-STRAGGLER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class PutShards:
 class ShardWriter:
     """Writes packs' shards to the stores of a hive."""
 
-    def __init__(self, stores: StoreSet, *, straggler_s: float = STRAGGLER_S, put_timeout_s: float = PUT_TIMEOUT_S):
+    def __init__(self, stores: StoreSet, *, straggler_s: float, put_timeout_s: float) -> None:
         self._stores = stores
         self._straggler_s = straggler_s
         self._put_timeout_s = put_timeout_s
@@ -59,17 +56,26 @@ class ShardWriter:
             late: tuple[asyncio.Task[WrittenShard], ...] = ()
         else:
             written, late = await self._put_all(pack_id, scheme, shards, placement, candidates)
+        try:
+            spread = self._check_stored(scheme, written)
+        except SkepError:
+            await _end(late)
+            raise
+        return PutShards(tuple(written), spread, late)
+
+    def _check_stored(self, scheme: Scheme, written: Sequence[WrittenShard]) -> bool:
+        """Whether the stored shards lie in distinct zones. Raises QuorumNotReached when they are too few."""
         stored = [shard for shard in written if shard.stored]
         if len(stored) < scheme.write_quorum:
             raise QuorumNotReached(
-                f"only {len(stored)} of {len(shards)} shards could be stored and {scheme.name} needs "
+                f"only {len(stored)} of {len(written)} shards could be stored and {scheme.name} needs "
                 f"{scheme.write_quorum}: see `skep store ls` for the stores that fail",
                 stored=len(stored),
                 needed=scheme.write_quorum,
             )
         zones = [member.zone for shard in stored if (member := self._stores.get(shard.store_id)) is not None]
         self._check_zones(scheme, set(zones))
-        return PutShards(tuple(written), len(set(zones)) == len(zones), late)
+        return len(set(zones)) == len(zones)
 
     def _check_reachable(self, scheme: Scheme, candidates: Sequence[Candidate], placement: Placement) -> None:
         if not candidates:
@@ -103,8 +109,7 @@ class ShardWriter:
         try:
             return await self._gather(scheme, shards, placement, tasks)
         except BaseException:
-            for task in tasks:
-                task.cancel()
+            await _end(tasks)
             raise
 
     async def _gather(
@@ -154,9 +159,17 @@ class ShardWriter:
             return False
         key = shard_key(pack_id, shard.number)
         try:
-            async with asyncio.timeout(self._put_timeout_s):
-                await self._stores.call(member, lambda: store.put(key, shard.parts), timed=False)
-        except (SkepError, TimeoutError):
+            await self._stores.call(
+                member, lambda: store.put(key, shard.parts), timed=False, timeout_s=self._put_timeout_s
+            )
+        except SkepError:
             return False
-        self._stores.wrote(member, shard.size_bytes)
+        member.wrote(shard.size_bytes)
         return True
+
+
+async def _end(tasks: Sequence[asyncio.Task[WrittenShard]]) -> None:
+    """Cancel puts and wait until none uses its buffers any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

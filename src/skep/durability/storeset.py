@@ -1,19 +1,17 @@
-"""The hive's stores: their rows, their opened drivers, their health and their room.
+"""The hive's stores: loaded, opened, recognised, probed, added and removed.
 
-A store that fails three times in a row is taken as down: writes pass it by and reads leave it
-for last, until a call succeeds again, which is tried after a back-off that doubles up to five
-minutes. A store that cannot be opened at all is kept, with its error, and tried again likewise.
+A store that cannot be opened is kept, with its error, and tried again like one that fails.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from skep.base.clock import Clock, SystemClock
 from skep.base.errors import (
     AlreadyExists,
     Conflict,
@@ -31,18 +29,15 @@ from skep.crypto.keys import HiveKeys
 from skep.crypto.sealing import open_record, seal_record
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
+from skep.durability.member import RESERVE_BYTES, Member
 from skep.durability.placement import Candidate
 from skep.stores.identity import claimable
 from skep.stores.protocol import Store, Usage
 
 T = TypeVar("T")
 
-FAILURES_UNTIL_DOWN = 3
-DOWN_MIN_S = 2.0
-DOWN_MAX_S = 300.0
 USAGE_AGE_MAX_S = 10.0
-RESERVE_BYTES = 64 << 20
-"""Kept free on each store, so that repair and the file system itself can still move."""
+USAGE_TIMEOUT_S = 60.0
 STATES = ("active", "readonly", "draining", "lost")
 
 OpenStore = Callable[[str, bytes | None], Store]
@@ -63,61 +58,21 @@ _SHARDS_HELD = prepared(
 _DELETE = prepared(sa.delete(s.stores).where(_c.id == sa.bindparam("store")))
 
 
-@dataclass(slots=True)
-class Member:
-    """One store of the set. Mutable: the set alone changes it, on the event loop's thread."""
-
-    id: Id
-    name: str
-    url: str
-    zone: str
-    capacity_bytes: int | None
-    state: str
-    owner_id: Id | None = None
-    secret: bytes | None = field(default=None, repr=False)
-    store: Store | None = None
-    error: str | None = None
-    usage: Usage = field(default_factory=lambda: Usage(None, None))
-    usage_at_s: float = float("-inf")
-    used_bytes: int = 0
-    failures: int = 0
-    down_until_s: float = float("-inf")
-    latency_s: float = 0.005
-    """Smoothed 95th percentile of the time to the answer of a read, in seconds."""
-
-    @property
-    def down(self) -> bool:
-        """Whether calls are likely to fail now."""
-        return self.store is None or self.failures >= FAILURES_UNTIL_DOWN
-
-    @property
-    def resting(self) -> bool:
-        """Whether it is down and not yet due for another try."""
-        return self.down and time.monotonic() < self.down_until_s
-
-    @property
-    def free_bytes(self) -> int | None:
-        """What we may still write; None when nobody knows."""
-        limits = []
-        if self.usage.free_bytes is not None:
-            limits.append(self.usage.free_bytes - RESERVE_BYTES)
-        if self.capacity_bytes is not None:
-            limits.append(self.capacity_bytes - self.used_bytes)
-        return max(0, min(limits)) if limits else None
-
-    @property
-    def weight(self) -> float:
-        """Its share in placement: capacity in GiB where known, else used and free together."""
-        size = self.capacity_bytes
-        if size is None and self.usage.free_bytes is not None:
-            size = self.usage.free_bytes + self.used_bytes
-        return max(1.0, (size or 100 << 30) / (1 << 30))
-
-
 class StoreSet:
     """All stores of a hive. Used from the event loop's thread only."""
 
-    def __init__(self, db: Database, keys: HiveKeys, hive_id: Id, opener: OpenStore) -> None:
+    def __init__(
+        self,
+        db: Database,
+        keys: HiveKeys,
+        hive_id: Id,
+        opener: OpenStore,
+        *,
+        clock: Clock | None = None,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._reserve_bytes = reserve_bytes
         self._db = db
         self._keys = keys
         self._hive_id = hive_id
@@ -129,7 +84,8 @@ class StoreSet:
         for row in await self._db.read(lambda tx: tx.rows(_ROWS)):
             store_id, name, url, sealed, zone, capacity, state, used, owner = row
             secret = None if sealed is None else open_record(self._keys.secrets_key, sealed, b"store " + store_id)
-            member = Member(store_id, name, url, zone, capacity, state, owner, secret, used_bytes=used)
+            member = Member(store_id, name, url, zone, capacity, state, self._clock, self._reserve_bytes, owner, secret)
+            member.used_bytes = used
             self._members[store_id] = member
             await self._try_open(member)
 
@@ -164,7 +120,7 @@ class StoreSet:
             await self.refresh_usage(member)
         except SkepError as error:
             member.error = error.message
-            self._back_off(member)
+            member.back_off()
 
     async def _open_known(self, member: Member) -> Store:
         store = self._open(member.url, member.secret)
@@ -190,11 +146,6 @@ class StoreSet:
             raise Conflict(
                 f"{member.url} holds another store ({id_text(found.store_id)}): correct what is mounted there"
             )
-
-    def _back_off(self, member: Member) -> None:
-        member.failures += 1
-        doubled = DOWN_MIN_S * 2.0 ** min(12, max(0, member.failures - FAILURES_UNTIL_DOWN))
-        member.down_until_s = time.monotonic() + min(DOWN_MAX_S, doubled)
 
     async def probe(self) -> list[Member]:
         """Try the stores that are down and due, refresh the room of the others.
@@ -223,20 +174,36 @@ class StoreSet:
 
     async def refresh_usage(self, member: Member) -> None:
         """Ask a store for its room; a failure is noted, not raised."""
-        member.usage_at_s = time.monotonic()
+        member.usage_at_s = self._clock.monotonic_s()
         if member.store is None:
             return
         store = member.store
         try:
-            member.usage = await self.call(member, lambda: store.usage(), timed=False)
+            member.usage = await self.call(member, lambda: store.usage(), timed=False, timeout_s=USAGE_TIMEOUT_S)
         except SkepError as error:
             member.error = error.message
 
-    async def call(self, member: Member, action: Callable[[], Awaitable[T]], *, timed: bool = True) -> T:
-        """Run one store call and note how it went. Raises what the call raises."""
-        started = time.monotonic()
+    async def call(
+        self,
+        member: Member,
+        action: Callable[[], Awaitable[T]],
+        *,
+        timed: bool = True,
+        timeout_s: float | None = None,
+    ) -> T:
+        """Run one store call and note how it went; ``timed`` ones count for the store's latency.
+
+        Raises what the call raises, and StoreUnavailable when it takes longer than ``timeout_s``.
+        """
+        started = self._clock.monotonic_s()
         try:
-            result = await action()
+            async with asyncio.timeout(timeout_s):
+                result = await action()
+        except TimeoutError:
+            error = StoreUnavailable(f"store {member.name!r} did not answer within {timeout_s:.0f} s")
+            member.error = error.message
+            member.back_off()
+            raise error from None
         except (StoreFull, StoreReadOnly) as error:
             member.error = error.message
             if isinstance(error, StoreFull):
@@ -244,29 +211,16 @@ class StoreSet:
             raise
         except Unavailable as error:
             member.error = error.message
-            self._back_off(member)
+            member.back_off()
             raise
         member.failures = 0
         if timed:
-            self._note_latency(member, time.monotonic() - started)
+            member.note_latency(self._clock.monotonic_s() - started)
         return result
-
-    @staticmethod
-    def _note_latency(member: Member, seconds: float) -> None:
-        """Track the 95th percentile by stochastic approximation (Robbins and Monro 1951)."""
-        step = max(member.latency_s, 0.0005) * 0.1
-        member.latency_s = max(0.0002, member.latency_s + (step * 0.95 if seconds > member.latency_s else -step * 0.05))
-
-    def wrote(self, member: Member, size_bytes: int) -> None:
-        """Count bytes just written against the member's room until it is asked again."""
-        member.used_bytes += size_bytes
-        free = member.usage.free_bytes
-        if free is not None:
-            member.usage = Usage(member.usage.used_bytes, max(0, free - size_bytes))
 
     async def candidates(self) -> list[Candidate]:
         """Stores that may take shards now, with what placement needs to know of them."""
-        now = time.monotonic()
+        now = self._clock.monotonic_s()
         usable = []
         for member in list(self._members.values()):
             if member.state != "active" or member.resting:
@@ -291,14 +245,16 @@ class StoreSet:
             raise InvalidName(f"{name!r} cannot name a store: use 1 to 64 letters, digits, dots and dashes")
         if any(member.name == name or member.url == url for member in self._members.values()):
             raise AlreadyExists(f"a store named {name!r} or at {url} is there: `skep store ls` shows it")
-        member = Member(new_id(), name, url, zone or name, capacity_bytes, "active", secret=secret)
+        member = Member(
+            new_id(), name, url, zone or name, capacity_bytes, "active", self._clock, self._reserve_bytes, secret=secret
+        )
         member.store = self._open(url, secret)
         try:
             marked = claimable(member.store)
             if marked is not None:
                 await marked.claim(self._hive_id, member.id)
             member.usage = await member.store.usage()
-            member.usage_at_s = time.monotonic()
+            member.usage_at_s = self._clock.monotonic_s()
             await self._db.write(lambda tx: self._insert(tx, member))
         except BaseException:
             await member.store.close()

@@ -23,9 +23,10 @@ from skep.base.limits import ByteBudget, Gate, RateLimit
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.db import Database
+from skep.durability.member import Member
 from skep.durability.objects import Objects
 from skep.durability.service import ChunkService
-from skep.durability.storeset import Member, StoreSet
+from skep.durability.storeset import StoreSet
 from skep.events import EventLog, Hub, Journal
 from skep.filesystem import Filesystem, SpaceHooks
 from skep.frontends.api.app import api_app
@@ -88,7 +89,7 @@ async def open_hive(
         keys = identity.master.hive_keys()
 
         # where the bytes are
-        stores = StoreSet(db, keys, identity.hive_id, opener(clock, options.store_pace(settings), driver=driver))
+        stores = _store_set(db, identity, settings, clock, driver)
         closing.push_async_callback(stores.close)
         await stores.load()
         chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings))
@@ -162,6 +163,19 @@ async def open_hive(
         )
         trouble.hive = hive
         return hive
+
+
+def _store_set(
+    db: Database, identity: Identity, settings: Settings, clock: Clock, driver: OpenStore | None
+) -> StoreSet:
+    return StoreSet(
+        db,
+        identity.master.hive_keys(),
+        identity.hive_id,
+        opener(clock, options.store_pace(settings), driver=driver),
+        clock=clock,
+        reserve_bytes=settings.storage.reserve_bytes,
+    )
 
 
 def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock) -> Edge:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from skep.base.errors import KeyMissing
+from skep.base.errors import KeyMissing, Misconfigured
 from skep.base.ids import Id, new_id
 from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
+from skep.durability.recover import recovering
+from skep.durability.snapshots import KeyHint
 
 _VALUE = prepared(sa.select(s.hive.c.value).where(s.hive.c.name == sa.bindparam("row")))
 _INSERT = insert_new(s.hive, or_ignore=True)
@@ -30,17 +32,26 @@ class Identity:
 
     hive_id: Id
     master: MasterKey
+    salt: bytes = b""
+    """Of the passphrase that the master key may be made from."""
+
+    @property
+    def hint(self) -> KeyHint:
+        """What snapshots say of the key, so that a recovery needs nothing else."""
+        return KeyHint(self.master.key_check(), self.salt)
 
 
 async def open_identity(db: Database, settings: Settings) -> Identity:
     """The hive in this database. Raises KeyMissing, KeyWrong, Misconfigured; KeyMissing also before set-up."""
     found = await db.read(_read)
+    if await db.read(recovering):
+        raise Misconfigured("A recovery into this database was cut short: run `skep recover` again.")
     if found is None:
         raise KeyMissing("This database holds no hive yet: `skep up` makes one.")
     hive_id, check, salt = found
     master = load_master(settings, salt)
     master.require(check)
-    return Identity(hive_id, master)
+    return Identity(hive_id, master, salt)
 
 
 async def make_identity(db: Database, settings: Settings) -> tuple[Identity, bool]:

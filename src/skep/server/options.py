@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from skep.auth import AuthRules
 from skep.base.settings import Settings
-from skep.durability.service import Options
+from skep.durability.options import Options
 from skep.filesystem import Limits
 from skep.frontends.api.services import RequestLimits
 from skep.stores.wrappers.retry import Pace
 
 HEAD_LIMIT_BYTES = 64 * 1024
+PATIENCE = 2
+"""A call to a store, tries and waits included, may take this many times as long as one try."""
 
 
 def auth_rules(settings: Settings) -> AuthRules:
@@ -40,6 +42,10 @@ def chunk_options(settings: Settings) -> Options:
         compression_level=storage.compression_level,
         threads=settings.server.threads or default.threads,
         sharing=storage.dedup,
+        put_timeout_s=PATIENCE * storage.store_timeout_s,
+        read_timeout_s=PATIENCE * storage.store_timeout_s,
+        hedge=storage.hedge,
+        read_ahead_bytes=storage.download_memory_bytes,
     )
 
 

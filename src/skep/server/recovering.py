@@ -1,26 +1,25 @@
 """``skep recover``'s work: an empty data directory becomes the hive that its stores and its key remember.
 
 What always holds: nothing in the stores is changed; a database with a hive in it is never touched;
-when it fails, what was made of a SQLite database in the data directory is removed again, so that it
-can be run anew with more stores.
+one that a recovery has begun to fill carries a mark until it is done, so that it can be run anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from skep.base.clock import Clock
-from skep.base.errors import AlreadyExists, BadInput, StoreUnavailable
+from skep.base.errors import AlreadyExists, BadInput, DataLost, InUse, StoreUnavailable
 from skep.base.ids import id_text
 from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
-from skep.db import Database, current_revision, migrate
-from skep.db.snapshot import load
-from skep.durability.recover import FoundStore, Recoverer, Recovery, Report
+from skep.db import Database, migrate
+from skep.db.snapshot import empty, load, require_empty
+from skep.durability.reconcile import Recovery, Report
+from skep.durability.recover import FoundStore, Recoverer, find_hint, recovering
+from skep.server.identity import load_master
 from skep.server.lock import DataDirectoryLock
 from skep.server.opening import OpenStore, opener
 from skep.server.options import store_pace
@@ -28,42 +27,50 @@ from skep.stores.identity import claimable
 
 
 async def recover(
-    settings: Settings, master: MasterKey, store_urls: Sequence[str], *, clock: Clock, report: Report
+    settings: Settings, master: MasterKey | None, store_urls: Sequence[str], *, clock: Clock, report: Report
 ) -> Recovery:
     """Rebuild a hive into the (empty) database of these settings; keeps the key file where they say.
 
-    ``report`` is told of (step, done, total). Raises AlreadyExists (a hive is there), BadInput (no stores
-    of one hive), StoreUnavailable, KeyWrong, DataLost.
+    Without ``master`` the key comes from where the settings say, or from their passphrase and the salt
+    that the snapshots carry. ``report`` is told of (step, done, total). Raises AlreadyExists (a hive is
+    there), BadInput (no stores of one hive), StoreUnavailable, KeyMissing, KeyWrong, DataLost.
     """
     data_dir = settings.data_path()
     await asyncio.to_thread(data_dir.mkdir, parents=True, mode=0o700, exist_ok=True)
     with DataDirectoryLock(data_dir):
-        url = settings.database_url()
-        if await asyncio.to_thread(current_revision, url) is not None:
-            raise AlreadyExists(f"A database with a hive is there already ({data_dir}): recover into another data_dir.")
         async with AsyncExitStack() as closing:
             stores = await _find_stores(store_urls, opener(clock, store_pace(settings)), closing)
-            try:
-                result = await _rebuild(url, settings, master, stores, clock, report)
-            except BaseException:
-                if not settings.database.url:
-                    _remove_database(data_dir / "skep.db")
-                raise
+            key = master or await _key_of_settings(settings, stores)
+            db = await _empty_database(settings, clock, closing)
+            result = await Recoverer(db, key, stores, _load).run(report)
         path = settings.master_key_path()
-        if not path.exists():
+        if master is not None and not path.exists():
             await asyncio.to_thread(master.write_file, path)
         return result
 
 
-async def _rebuild(
-    url: str, settings: Settings, master: MasterKey, stores: Sequence[FoundStore], clock: Clock, report: Report
-) -> Recovery:
+async def _key_of_settings(settings: Settings, stores: Sequence[FoundStore]) -> MasterKey:
+    hint = await find_hint(stores)
+    if hint is None:
+        raise DataLost("None of the given stores holds a snapshot of the metadata: name more of the hive's stores.")
+    return load_master(settings, hint.salt)
+
+
+async def _empty_database(settings: Settings, clock: Clock, closing: AsyncExitStack) -> Database:
+    """Migrated and without rows; what a recovery that was cut short has left goes. Raises AlreadyExists."""
+    url = settings.database_url()
     await asyncio.to_thread(migrate, url)
     db = await Database.open(url, clock=clock, pool_size=settings.database.pool_size)
+    closing.push_async_callback(db.close)
+    if await db.read(recovering):
+        await db.write(empty)
     try:
-        return await Recoverer(db, master, stores, _load).run(report)
-    finally:
-        await db.close()
+        await require_empty(db)
+    except InUse:
+        raise AlreadyExists(
+            f"A database with a hive is there already ({settings.data_path()}): recover into another data_dir."
+        ) from None
+    return db
 
 
 async def _load(db: Database, parts: AsyncIterator[bytes]) -> None:
@@ -87,9 +94,3 @@ async def _find_stores(urls: Sequence[str], open_one: OpenStore, closing: AsyncE
     if len({each.store_id for each in found}) < len(found):
         raise BadInput("Two of the URLs are the same store, or a copy of it: name each once.")
     return found
-
-
-def _remove_database(path: Path) -> None:
-    for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        with contextlib.suppress(FileNotFoundError):
-            name.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from skep.durability.storeset import Member
+from skep.durability.member import Member
 from skep.stores.conformance import check
 from skep.stores.registry import open_store
 

@@ -17,12 +17,13 @@ from skep.base.workers import WorkerSet
 from skep.db import Database, Transaction
 from skep.db.snapshot import export
 from skep.durability.check import Checker
-from skep.durability.collect import Collected, Collector, Sweeper
+from skep.durability.collect import Collected, Collector
 from skep.durability.repack import Repacker
 from skep.durability.repair import Repairer
 from skep.durability.scrub import Scrubber, Verdict
 from skep.durability.service import ChunkService
-from skep.durability.snapshots import Snapshotter
+from skep.durability.snapshotter import Snapshotter
+from skep.durability.sweep import Sweeper
 from skep.events import Journal
 from skep.filesystem import Digests, Filesystem, Retention
 from skep.filesystem import check as check_metadata
@@ -75,6 +76,7 @@ def make_keepers(
             db,
             chunks,
             identity.master.hive_keys(),
+            identity.hint,
             identity.hive_id,
             clock,
             _export,

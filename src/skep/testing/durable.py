@@ -18,13 +18,15 @@ from skep.base.ids import Id, new_id
 from skep.chunks.scheme import Scheme
 from skep.crypto.keys import DomainKeys, MasterKey
 from skep.db import Database, migrate
-from skep.durability.collect import Collector, Sweeper
+from skep.durability.collect import Collector
+from skep.durability.options import Options
 from skep.durability.records import Content
 from skep.durability.repack import Repacker
 from skep.durability.repair import Repairer
 from skep.durability.scrub import Scrubber
-from skep.durability.service import ChunkService, Options
+from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
+from skep.durability.sweep import Sweeper
 from skep.stores.protocol import Buffer, Store
 from skep.stores.wrappers.fault import FaultStore
 from skep.testing.stores import faulty_store, memory_store

@@ -30,8 +30,8 @@ async def forget(rig: Rig) -> None:
     for member in rig.chunks.stores:
         member.failures = 0
         member.down_until_s = float("-inf")
-    for pack in list(rig.chunks.reader._places):
-        rig.chunks.reader.forget(pack)
+    for pack in list(rig.chunks.packs._places):
+        rig.chunks.packs.forget(pack)
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from skep.durability.check import Checker
+from skep.durability.options import Options
 from skep.durability.records import Content
-from skep.durability.service import Options
 from skep.stores.protocol import Buffer
 from skep.testing.durable import Rig, open_rig
 

@@ -57,7 +57,7 @@ async def test_from_each_database_to_another_kind_and_back(each_database, other)
     raw = await _exported(each_database)
     assert await load(other, [raw]) == 70 * len(METADATA.tables)
     assert await _everything(other) == before
-    await each_database.write(snapshots._empty)
+    await each_database.write(snapshots.empty)
     parts = await other.read(lambda tx: list(export(tx)))
 
     async def uneven():

@@ -13,7 +13,7 @@ import pytest
 from skep.base.errors import BadInput, ChunkNotFound, InvalidRange, QuotaExceeded, ShuttingDown
 from skep.base.ids import new_id
 from skep.durability.catalog import ChunkVanished
-from skep.durability.service import Options
+from skep.durability.options import Options
 from skep.stores.protocol import Buffer
 from skep.testing.durable import open_rig, pieces
 

@@ -9,9 +9,10 @@ from typing import Any
 from skep.auth import Auth
 from skep.base.limits import ByteBudget, Gate
 from skep.base.workers import WorkerSet
+from skep.durability.member import Member
 from skep.durability.objects import Objects
 from skep.durability.service import ChunkService
-from skep.durability.storeset import Member, StoreSet
+from skep.durability.storeset import StoreSet
 from skep.filesystem import Filesystem
 from skep.frontends.api.jobs import Jobs
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from skep.base.errors import StoreNotFound
 from skep.base.ids import id_text
-from skep.durability.storeset import Member
+from skep.durability.member import Member
 from skep.frontends.api.auth_records import id_or_name
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation

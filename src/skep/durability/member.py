@@ -1,0 +1,90 @@
+"""One store of a hive: its row, its opened driver, its health and its room.
+
+A store that fails three times in a row is taken as down: writes pass it by and reads leave it for
+last, until a call succeeds again, which is tried after a back-off that doubles up to five minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skep.base.clock import Clock
+from skep.base.ids import Id
+from skep.stores.protocol import Store, Usage
+
+FAILURES_UNTIL_DOWN = 3
+DOWN_MIN_S = 2.0
+DOWN_MAX_S = 300.0
+RESERVE_BYTES = 64 << 20
+"""Kept free on each store, so that repair and the file system itself can still move."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One store of the set. Mutable: the set alone changes it, on the event loop's thread."""
+
+    id: Id
+    name: str
+    url: str
+    zone: str
+    capacity_bytes: int | None
+    state: str
+    clock: Clock = field(repr=False)
+    reserve_bytes: int = RESERVE_BYTES
+    owner_id: Id | None = None
+    secret: bytes | None = field(default=None, repr=False)
+    store: Store | None = None
+    error: str | None = None
+    usage: Usage = field(default_factory=lambda: Usage(None, None))
+    usage_at_s: float = float("-inf")
+    used_bytes: int = 0
+    failures: int = 0
+    down_until_s: float = float("-inf")
+    latency_s: float = 0.005
+    """Smoothed 95th percentile of the time to the answer of a read, in seconds."""
+
+    @property
+    def down(self) -> bool:
+        """Whether calls are likely to fail now."""
+        return self.store is None or self.failures >= FAILURES_UNTIL_DOWN
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is down and not yet due for another try."""
+        return self.down and self.clock.monotonic_s() < self.down_until_s
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What we may still write; None when nobody knows."""
+        limits = []
+        if self.usage.free_bytes is not None:
+            limits.append(self.usage.free_bytes - self.reserve_bytes)
+        if self.capacity_bytes is not None:
+            limits.append(self.capacity_bytes - self.used_bytes)
+        return max(0, min(limits)) if limits else None
+
+    @property
+    def weight(self) -> float:
+        """Its share in placement: capacity in GiB where known, else used and free together."""
+        size = self.capacity_bytes
+        if size is None and self.usage.free_bytes is not None:
+            size = self.usage.free_bytes + self.used_bytes
+        return max(1.0, (size or 100 << 30) / (1 << 30))
+
+    def back_off(self) -> None:
+        """Note a failure; from the third in a row on it rests, twice as long each time."""
+        self.failures += 1
+        doubled = DOWN_MIN_S * 2.0 ** min(12, max(0, self.failures - FAILURES_UNTIL_DOWN))
+        self.down_until_s = self.clock.monotonic_s() + min(DOWN_MAX_S, doubled)
+
+    def note_latency(self, seconds: float) -> None:
+        """Track the 95th percentile by stochastic approximation (Robbins and Monro 1951)."""
+        step = max(self.latency_s, 0.0005) * 0.1
+        self.latency_s = max(0.0002, self.latency_s + (step * 0.95 if seconds > self.latency_s else -step * 0.05))
+
+    def wrote(self, size_bytes: int) -> None:
+        """Count bytes just written against the room until the store is asked again."""
+        self.used_bytes += size_bytes
+        free = self.usage.free_bytes
+        if free is not None:
+            self.usage = Usage(self.usage.used_bytes, max(0, free - size_bytes))

@@ -1,0 +1,299 @@
+"""Byte ranges of packs, from whichever of their shards can be had.
+
+A range is fetched from the data shards that hold it, whole blocks at a time, and every block is
+checked against its keyed hash before a byte of it is used. A shard that is missing or corrupt is
+reported, and the same range of k others rebuilds it; a store that is slow is given three times its
+own usual time, then the others are asked as well and the first answer counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from skep.base.errors import CorruptShard, DataLost, Integrity, ObjectNotFound, SkepError, StoreUnavailable, Unavailable
+from skep.base.ids import Id
+from skep.chunks.coding import rebuild
+from skep.chunks.layout import FileRange, ShardLayout
+from skep.chunks.scheme import Scheme
+from skep.chunks.shard import verify_blocks
+from skep.db import Database
+from skep.durability.catalog import pack_places
+from skep.durability.intake import run_to_end
+from skep.durability.member import Member
+from skep.durability.options import Counters, Options
+from skep.durability.records import Location, PackPlaces, ShardPlace, shard_key
+from skep.durability.storeset import StoreSet
+from skep.stores.protocol import Buffer
+
+PLACES_KEPT = 4096
+HEDGE_FACTOR = 3.0
+
+Damage = Callable[[bytes, int, Id, str], None]
+"""Told of a shard (pack id, number) that is ``missing`` or ``corrupt`` on a store; must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A byte range of one shard's payload."""
+
+    pack: PackPlaces
+    layout: ShardLayout
+    number: int
+    offset: int
+    length: int
+
+
+class PackReader:
+    """Reads packs of a hive. Used from the event loop's thread."""
+
+    def __init__(
+        self,
+        db: Database,
+        stores: StoreSet,
+        shard_key_bytes: bytes,
+        threads: Executor,
+        damage: Damage,
+        options: Options,
+        counters: Counters,
+    ) -> None:
+        self._db = db
+        self._stores = stores
+        self._shard_key = shard_key_bytes
+        self._threads = threads
+        self._damage = damage
+        self._options = options
+        self._counters = counters
+        self._places: OrderedDict[bytes, tuple[PackPlaces, ShardLayout]] = OrderedDict()
+
+    def forget(self, pack_id: bytes) -> None:
+        """Drop what is remembered of a pack, after repair or collection has changed it."""
+        self._places.pop(pack_id, None)
+
+    async def places(self, pack_id: bytes) -> tuple[PackPlaces, ShardLayout]:
+        """A pack's shards and layout, remembered until ``forget``. Raises DataLost when it has no row."""
+        known = self._places.get(pack_id)
+        if known is not None:
+            self._places.move_to_end(pack_id)
+            return known
+        found = await self._db.read(lambda tx: pack_places(tx, pack_id))
+        if found is None:
+            raise DataLost(f"pack {pack_id.hex()} has no row: run `skep fsck`")
+        entry = self._places[pack_id] = (found, ShardLayout(found.scheme, found.size_bytes))
+        if len(self._places) > PLACES_KEPT:
+            self._places.popitem(last=False)
+        return entry
+
+    async def sealed(self, location: Location) -> Buffer:
+        """The sealed bytes at a location, verified block by block. Raises what ``range`` raises."""
+        return await self.range(location.pack_id, location.offset, location.size_bytes)
+
+    async def range(self, pack_id: bytes, offset: int, length: int) -> Buffer:
+        """Any byte range of a pack, verified. Raises DataLost, CorruptShard, StoreUnavailable.
+
+        A shard that repair has moved since it was looked up is looked up once more.
+        """
+        pack, layout = await self.places(pack_id)
+        try:
+            return await self._range(pack, layout, offset, length)
+        except (Integrity, Unavailable):
+            self.forget(pack_id)
+            now, layout = await self.places(pack_id)
+            if now == pack:
+                raise
+        return await self._range(now, layout, offset, length)
+
+    async def _range(self, pack: PackPlaces, layout: ShardLayout, offset: int, length: int) -> Buffer:
+        pieces = [_Piece(pack, layout, number, at, size) for number, at, size in layout.locate(offset, length)]
+        if len(pieces) == 1:
+            return await self._piece(pieces[0])
+        parts = await _all([self._piece(piece) for piece in pieces])
+        return await self._run(lambda: b"".join(parts))
+
+    async def _piece(self, piece: _Piece) -> Buffer:
+        """A payload range: from its shard, or rebuilt when that fails or takes too long."""
+        place = _place_of(piece.pack, piece.number)
+        member = self._stores.get(place.store_id) if place is not None and place.state == "ok" else None
+        if member is None or member.store is None or member.resting:
+            return await self._rebuild(piece)
+        if not piece.pack.scheme.parity_shards:
+            return await self._only(piece, member)
+        direct = asyncio.create_task(self._fetch(piece, piece.number, member))
+        try:
+            await asyncio.wait([direct], timeout=self._patience_s(member))
+        except asyncio.CancelledError:
+            direct.cancel()
+            raise
+        if not direct.done():
+            self._counters.hedged_reads += 1
+            return await _first([direct, asyncio.create_task(self._rebuild(piece))])
+        try:
+            return direct.result()
+        except SkepError:
+            return await self._rebuild(piece)
+
+    def _patience_s(self, member: Member) -> float | None:
+        """How long to wait for a store alone; None: until it answers or fails."""
+        options = self._options
+        if not options.hedge:
+            return None
+        return min(options.hedge_max_s, max(options.hedge_min_s, HEDGE_FACTOR * member.latency_s))
+
+    async def _only(self, piece: _Piece, member: Member) -> Buffer:
+        """From the one shard that holds it: no other can stand in."""
+        try:
+            return await self._fetch(piece, piece.number, member)
+        except ObjectNotFound as error:
+            raise self._lost(piece, piece.pack.scheme.data_shards - 1, [error]) from error
+
+    async def _fetch(self, piece: _Piece, number: int, member: Member) -> Buffer:
+        """Read and verify one shard's share of a payload range; reports damage."""
+        span = piece.layout.file_range(piece.offset, piece.length)
+        pack_id = piece.pack.pack_id
+        store = member.store
+        if store is None:
+            raise StoreUnavailable(f"store {member.name!r} is not open: {member.error}")
+        key = shard_key(pack_id, number)
+        try:
+            raw = await self._stores.call(
+                member, lambda: store.get(key, span.offset, span.length), timeout_s=self._options.read_timeout_s
+            )
+            return await self._run(lambda: self._verify(piece, number, span, raw))
+        except ObjectNotFound:
+            self._report(piece, number, member, "missing")
+            raise
+        except CorruptShard:
+            self._report(piece, number, member, "corrupt")
+            raise
+
+    def _verify(self, piece: _Piece, number: int, span: FileRange, raw: Buffer) -> Buffer:
+        """Check the blocks read and cut out the wanted payload. Raises CorruptShard."""
+        pack = piece.pack
+        if len(raw) != span.length:
+            raise CorruptShard(f"shard {number} of pack {pack.pack_id.hex()} is cut short")
+        blocks = verify_blocks(
+            self._shard_key, pack.pack_id, number, pack.scheme, pack.size_bytes, span.first_block, raw
+        )
+        if len(blocks) == 1:
+            return blocks[0][span.skip : span.skip + piece.length]
+        blocks[0] = blocks[0][span.skip :]
+        return memoryview(b"".join(blocks))[: piece.length]
+
+    def _report(self, piece: _Piece, number: int, member: Member, state: str) -> None:
+        self.forget(piece.pack.pack_id)
+        self._damage(piece.pack.pack_id, number, member.id, state)
+
+    async def _rebuild(self, piece: _Piece) -> Buffer:
+        """The same payload range of any k shards gives back the wanted one."""
+        scheme = piece.pack.scheme
+        order = self._rebuild_order(piece)
+        gathered: dict[int, Buffer] = {}
+        errors: list[SkepError] = []
+        while len(gathered) < scheme.data_shards and order:
+            need = scheme.data_shards - len(gathered)
+            batch, order = order[:need], order[need:]
+            results = await _settled([self._fetch(piece, number, member) for number, member in batch])
+            for (number, member), result in zip(batch, results, strict=True):
+                if not isinstance(result, SkepError):
+                    gathered[number] = result
+                elif member.state != "lost":
+                    errors.append(result)
+        if len(gathered) < scheme.data_shards:
+            raise self._lost(piece, len(gathered), errors)
+        if piece.number in gathered:
+            return gathered[piece.number]
+        self._counters.rebuilt_reads += 1
+        return await self._run(lambda: _rebuild_one(scheme, gathered, piece.number))
+
+    def _rebuild_order(self, piece: _Piece) -> list[tuple[int, Member]]:
+        """Shards to ask, the most promising first; the wanted one and stores that rest come last."""
+        found = []
+        for place in piece.pack.shards:
+            member = self._stores.get(place.store_id)
+            if place.state == "ok" and member is not None and member.store is not None:
+                worst = (place.number == piece.number, member.down, member.latency_s, place.number)
+                found.append((worst, place.number, member))
+        return [(number, member) for _, number, member in sorted(found, key=lambda each: each[0])]
+
+    def _lost(self, piece: _Piece, found: int, errors: Sequence[SkepError]) -> SkepError:
+        """DataLost, or StoreUnavailable when a store that nobody has given up may still have what is missing."""
+        pack = piece.pack
+        text = (
+            f"pack {pack.pack_id.hex()} needs {pack.scheme.data_shards} shards of {pack.scheme.total} "
+            f"and {found} can be read now"
+        )
+        offline = any(not isinstance(error, Integrity | ObjectNotFound) for error in errors) or any(
+            (member := self._stores.get(place.store_id)) is not None and member.down and member.state != "lost"
+            for place in pack.shards
+            if place.state == "ok"
+        )
+        if offline:
+            return StoreUnavailable(f"{text}: bring back a store that is down (`skep store ls`)")
+        return DataLost(f"{text}: restore the missing store, or the file from a backup")
+
+    async def _run(self, call: Callable[[], Buffer]) -> Buffer:
+        return await run_to_end(self._threads, call)
+
+
+def _place_of(pack: PackPlaces, number: int) -> ShardPlace | None:
+    for place in pack.shards:
+        if place.number == number:
+            return place
+    return None
+
+
+def _rebuild_one(scheme: Scheme, gathered: Mapping[int, Buffer], wanted: int) -> Buffer:
+    return rebuild(scheme, gathered, [wanted])[wanted]
+
+
+async def _all(calls: Sequence[Awaitable[Buffer]]) -> list[Buffer]:
+    """Gather, and cancel the rest when one fails."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        await _end(tasks)
+        raise
+
+
+async def _settled(calls: Sequence[Awaitable[Buffer]]) -> list[Buffer | SkepError]:
+    """What each gave, or the SkepError that it raised; anything else is raised."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    except BaseException:
+        await _end(tasks)
+        raise
+    outcomes: list[Buffer | SkepError] = []
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, SkepError):
+            raise result
+        outcomes.append(result)
+    return outcomes
+
+
+async def _first(tasks: Sequence[asyncio.Task[Buffer]]) -> Buffer:
+    """The first result; the last error if none succeeds. Cancels the others."""
+    waiting = set(tasks)
+    error: BaseException | None = None
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.exception() is None:
+                    return task.result()
+                error = task.exception()
+        raise error if error is not None else StoreUnavailable("no store was asked")
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _end(tasks: Sequence[asyncio.Future[Buffer]]) -> None:
+    """Cancel what still runs and take note of every outcome."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
