@@ -22,7 +22,7 @@ from skep.chunks.scheme import Scheme
 from skep.chunks.shard import verify_blocks
 from skep.db import Database
 from skep.durability.catalog import pack_places
-from skep.durability.intake import run_to_end
+from skep.durability.intake import INLINE_BYTES, run_to_end
 from skep.durability.member import Member
 from skep.durability.options import Counters, Options
 from skep.durability.records import Location, PackPlaces, ShardPlace, shard_key
@@ -79,7 +79,7 @@ class PackReader:
         if known is not None:
             self._places.move_to_end(pack_id)
             return known
-        found = await self._db.read(lambda tx: pack_places(tx, pack_id))
+        found = await self._db.glance(lambda tx: pack_places(tx, pack_id))
         if found is None:
             raise DataLost(f"pack {pack_id.hex()} has no row: run `skep fsck`")
         entry = self._places[pack_id] = (found, ShardLayout(found.scheme, found.size_bytes))
@@ -111,7 +111,7 @@ class PackReader:
         if len(pieces) == 1:
             return await self._piece(pieces[0])
         parts = await _all([self._piece(piece) for piece in pieces])
-        return await self._run(lambda: b"".join(parts))
+        return await self._run(length, lambda: b"".join(parts))
 
     async def _piece(self, piece: _Piece) -> Buffer:
         """A payload range: from its shard, or rebuilt when that fails or takes too long."""
@@ -161,7 +161,7 @@ class PackReader:
             raw = await self._stores.call(
                 member, lambda: store.get(key, span.offset, span.length), timeout_s=self._options.read_timeout_s
             )
-            return await self._run(lambda: self._verify(piece, number, span, raw))
+            return await self._run(len(raw), lambda: self._verify(piece, number, span, raw))
         except ObjectNotFound:
             self._report(piece, number, member, "missing")
             raise
@@ -206,7 +206,7 @@ class PackReader:
         if piece.number in gathered:
             return gathered[piece.number]
         self._counters.rebuilt_reads += 1
-        return await self._run(lambda: _rebuild_one(scheme, gathered, piece.number))
+        return await self._run(piece.length, lambda: _rebuild_one(scheme, gathered, piece.number))
 
     def _rebuild_order(self, piece: _Piece) -> list[tuple[int, Member]]:
         """Shards to ask, the most promising first; the wanted one and stores that rest come last."""
@@ -234,8 +234,8 @@ class PackReader:
             return StoreUnavailable(f"{text}: bring back a store that is down (`skep store ls`)")
         return DataLost(f"{text}: restore the missing store, or the file from a backup")
 
-    async def _run(self, call: Callable[[], Buffer]) -> Buffer:
-        return await run_to_end(self._threads, call)
+    async def _run(self, size_bytes: int, call: Callable[[], Buffer]) -> Buffer:
+        return call() if size_bytes <= INLINE_BYTES else await run_to_end(self._threads, call)
 
 
 def _place_of(pack: PackPlaces, number: int) -> ShardPlace | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 from skep.base.errors import CorruptChunk, InvalidRange
@@ -19,7 +19,7 @@ from skep.chunks.seal import open_sealed
 from skep.crypto.keys import DomainKeys
 from skep.db import Database
 from skep.durability.catalog import locate
-from skep.durability.intake import run_to_end
+from skep.durability.intake import INLINE_BYTES, run_to_end
 from skep.durability.packreader import PackReader
 from skep.durability.records import Location
 from skep.stores.protocol import Buffer
@@ -50,6 +50,10 @@ class Reader:
         if offset < 0 or length < 0 or offset + length > manifest.size_bytes:
             raise InvalidRange(f"bytes {offset}+{length} are not all within {manifest.size_bytes}")
         slices = manifest.slice(offset, length)
+        if len(slices) == 1:
+            for part in _parts(await self._only(keys, slices[0])):
+                yield part
+            return
         ahead: deque[asyncio.Task[memoryview]] = deque()
         held = 0
         queue = self._located(keys.domain_id, slices)
@@ -71,8 +75,8 @@ class Reader:
                     return
                 data = await ahead[0]
                 ahead.popleft()
-                for at in range(0, len(data), PART_BYTES):
-                    yield bytes(data[at : at + PART_BYTES])
+                for part in _parts(data):
+                    yield part
                 size = waiting.popleft()
                 held -= size
                 self._ahead_bytes -= size
@@ -85,6 +89,12 @@ class Reader:
                 for task in ahead:
                     if not task.cancelled():
                         task.exception()
+
+    async def _only(self, keys: DomainKeys, piece: tuple[ChunkRef, int, int]) -> memoryview:
+        """All of a small read."""
+        ref, start, stop = piece
+        found = await self._db.glance(lambda tx: locate(tx, keys.domain_id, [ref.id]))
+        return await self._slice(keys, ref, found[ref.id], start, stop)
 
     def _may_fetch(self, ahead: int) -> bool:
         """One chunk is always allowed; more while all readers together hold little."""
@@ -108,7 +118,7 @@ class Reader:
         """The plain bytes of one chunk. Raises CorruptChunk and what ``PackReader.range`` raises."""
         sealed = await self._packs.sealed(location)
         try:
-            plain = await self._run(lambda: open_sealed(keys, ref.id, sealed))
+            plain = await self._run(len(sealed), lambda: open_sealed(keys, ref.id, sealed))
         except CorruptChunk as error:
             raise CorruptChunk(
                 f"chunk {ref.id.hex()} in pack {location.pack_id.hex()} does not open: {error.message}"
@@ -117,5 +127,9 @@ class Reader:
             raise CorruptChunk(f"chunk {ref.id.hex()} has {len(plain)} bytes and its manifest says {ref.plain_bytes}")
         return plain
 
-    async def _run(self, call: Callable[[], Buffer]) -> Buffer:
-        return await run_to_end(self._threads, call)
+    async def _run(self, size_bytes: int, call: Callable[[], Buffer]) -> Buffer:
+        return call() if size_bytes <= INLINE_BYTES else await run_to_end(self._threads, call)
+
+
+def _parts(data: memoryview) -> Iterator[bytes]:
+    return (bytes(data[at : at + PART_BYTES]) for at in range(0, len(data), PART_BYTES))

@@ -75,7 +75,7 @@ class Looking(Core):
             place = tree.resolve(tx, space.root_id, segments)
             return info.described(tx, tree.found(place), place.path, principal.user_id)
 
-        return await self._db.read(work)
+        return await self._db.glance(work)
 
     async def by_id(self, principal: Principal, node_id: Id) -> NodeInfo:
         """A living node. Raises NodeNotFound."""
@@ -85,7 +85,7 @@ class Looking(Core):
             source = access.living(tx, principal, node_id)
             return info.described(tx, source.node, source.path, principal.user_id)
 
-        return await self._db.read(work)
+        return await self._db.glance(work)
 
     async def listing(
         self,
@@ -131,7 +131,7 @@ class Looking(Core):
             node = info.node_info(source.node, source.path)
             return node, chosen, source.space.domain_id
 
-        node, chosen, domain_id = await self._db.read(work)
+        node, chosen, domain_id = await self._db.glance(work)
         return FileContent(
             node,
             info.version_info(chosen, node.version_number),
