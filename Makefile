@@ -32,6 +32,7 @@ test-crash: $(VENV)/.dev  ## real hives killed with -9 at random moments
 
 test-long: $(VENV)/.dev  ## thousands of histories, gigabytes of data
 	HYPOTHESIS_PROFILE=long $(PYTEST) -o faulthandler_timeout=2400 -m "long and not crash"
+	SKEP_HISTORIES=3000 $(PYTEST) -o faulthandler_timeout=2400 tests/property/durability
 
 bench: $(VENV)/.dev  ## measure against restic, rclone, dd and cat where they are installed
 	$(VENV)/bin/python -m bench

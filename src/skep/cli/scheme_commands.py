@@ -21,6 +21,7 @@ def scheme() -> None:
 def scheme_show(output: Output, hive: Hive) -> None:
     """Show the scheme of new packs."""
     found = hive.administration.scheme()
+    _warn(output, found)
     output.value(found, lambda: _meaning(found))
 
 
@@ -43,14 +44,13 @@ def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
       skep scheme set 'ec(2,1)'
     """
     changed = hive.administration.set_scheme(scheme)
-    total = changed["data_shards"] + changed["parity_shards"]
-    zones = {store["zone"] for store in hive.administration.stores() if store["state"] == "active"}
-    if len(zones) < total:
-        output.note(
-            f"the hive has active stores in {len(zones)} zones, and this scheme wants {total}: until there are more, "
-            "one loss may take several shards of a pack (`skep store add`)"
-        )
+    _warn(output, changed)
     output.value(changed, lambda: _meaning(changed))
+
+
+def _warn(output: Output, found: dict[str, Any]) -> None:
+    if found["warning"]:
+        output.note(found["warning"])
 
 
 def _meaning(found: dict[str, Any]) -> str:

@@ -104,6 +104,8 @@ class CheckReport:
     read_bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
     more_findings: int = 0
+    lost_chunks: set[tuple[Id, bytes]] = field(default_factory=set)
+    """Chunks that cannot be read, by domain and id."""
 
     @property
     def clean(self) -> bool:
@@ -119,7 +121,7 @@ class CheckReport:
 
 
 class Checker:
-    """One run of fsck over the durability side."""
+    """fsck over the durability side, one run after the other."""
 
     def __init__(self, db: Database, chunks: ChunkService, clock: Clock, uses: Uses) -> None:
         self._db = db
@@ -129,7 +131,8 @@ class Checker:
         self.report = CheckReport()
 
     async def run(self, *, read_data: bool = False, progress: Report = lambda step, done, total: None) -> CheckReport:
-        """Check everything; users may go on meanwhile, so nothing may be collected: hold a lease."""
+        """Check everything. Users may go on meanwhile: a lease keeps what they use from collection."""
+        self.report = CheckReport()
         with self._chunks.leases.hold():
             await self._check_uses(progress)
             await self._check_stray_chunks()
@@ -178,7 +181,8 @@ class Checker:
                         text = f"chunk {id_.hex()} is used {uses} times and its row says {refs}"
                         findings.append(("bookkeeping", id_.hex(), text))
             domain, after = rows[-1][0], rows[-1][1]
-        for (_, id_), uses in counted.items():
+        for (domain_id, id_), uses in counted.items():
+            self.report.lost_chunks.add((domain_id, id_))
             findings.append(("lost", id_.hex(), f"chunk {id_.hex()} is used {uses} times and has no row"))
         return findings
 
@@ -187,7 +191,8 @@ class Checker:
         while rows := await self._db.read(lambda tx, a=after: tx.rows(_STRAY, {"after": a})):  # type: ignore[misc]
             for (pack_id,) in rows:
                 chunks = await self._db.read(lambda tx, p=pack_id: tx.rows(_CHUNKS_OF, {"pack": p}))  # type: ignore[misc]
-                for _, id_, *_ in chunks:
+                for domain_id, id_, *_ in chunks:
+                    self.report.lost_chunks.add((domain_id, id_))
                     text = f"chunk {id_.hex()} lies in pack {pack_id.hex()}, which has no row"
                     self.report.add("lost", id_.hex(), text)
             after = bytes(rows[-1][0])
@@ -198,9 +203,10 @@ class Checker:
         while rows := await self._db.read(lambda tx, a=after: tx.rows(_PACKS, {"after": a})):  # type: ignore[misc]
             for pack_id, retired in rows:
                 await self._check_sums(bytes(pack_id), retired)
-                await self._check_shards(bytes(pack_id))
-                if read_data:
-                    await self._read_pack(bytes(pack_id))
+                if retired is None:  # else its shards are being deleted, perhaps
+                    await self._check_shards(bytes(pack_id))
+                    if read_data:
+                        await self._read_pack(bytes(pack_id))
                 self.report.packs += 1
                 progress("packs", self.report.packs, max(total, self.report.packs))
             after = bytes(rows[-1][0])
@@ -228,9 +234,11 @@ class Checker:
         )
         self.report.shards += len(pack.shards)
         bad = [text for text in outcomes if text]
-        readable = len(outcomes) - len(bad)
+        lost = len(outcomes) - len(bad) < pack.scheme.data_shards
+        if lost:
+            chunks = await self._db.read(lambda tx: tx.rows(_CHUNKS_OF, {"pack": pack_id}))
+            self.report.lost_chunks.update((row[0], row[1]) for row in chunks)
         for text in bad:
-            lost = readable < pack.scheme.data_shards
             self.report.add("lost" if lost else "damaged", pack_id.hex(), f"pack {pack_id.hex()}: {text}")
         if len(pack.shards) != pack.scheme.total:
             self.report.add("bookkeeping", pack_id.hex(), f"pack {pack_id.hex()} has {len(pack.shards)} shard rows")
@@ -271,6 +279,7 @@ class Checker:
                 self.report.opened_chunks += 1
                 self.report.read_bytes += size
             except SkepError as error:
+                self.report.lost_chunks.add((domain_id, id_))
                 self.report.add("lost", id_.hex(), f"chunk {id_.hex()} cannot be read: {error.message}")
 
     async def _open(self, domain_id: Id, id_: bytes, sealed: bytes | bytearray | memoryview, plain_bytes: int) -> None:

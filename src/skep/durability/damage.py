@@ -20,14 +20,17 @@ from skep.durability.catalog import LOST, pack_places
 
 LOST_REASON = "data-lost"
 
-_c, _h, _r = s.chunks.c, s.shards.c, s.repairs.c
+_c, _h, _p, _r = s.chunks.c, s.shards.c, s.packs.c, s.repairs.c
 
 _QUEUE = upsert(s.repairs, ["pack_id"], ["reason", "lost", "next_try_us"])
 _SET_REASON = prepared(
-    sa.update(s.repairs).where(_r.pack_id == sa.bindparam("pack")).values(reason=sa.bindparam("because"))
+    sa.update(s.repairs)
+    .where(_r.pack_id == sa.bindparam("pack"), _r.reason != sa.bindparam("because"))
+    .values(reason=sa.bindparam("because"))
 )
-_DEGRADE = prepared(sa.update(s.packs).where(s.packs.c.id == sa.bindparam("pack")).values(degraded=1))
-_WHOLE = prepared(sa.update(s.packs).where(s.packs.c.id == sa.bindparam("pack")).values(degraded=0))
+_DEGRADE = prepared(sa.update(s.packs).where(_p.id == sa.bindparam("pack")).values(degraded=1))
+_WHOLE = prepared(sa.update(s.packs).where(_p.id == sa.bindparam("pack")).values(degraded=0))
+_RETIRED = prepared(sa.select(s.packs.c.id).where(_p.id == sa.bindparam("pack"), s.packs.c.retired_us.is_not(None)))
 _DONE = prepared(sa.delete(s.repairs).where(_r.pack_id == sa.bindparam("pack")))
 _SHARD_SIZE = prepared(
     sa.select(_h.size_bytes).where(_h.pack_id == sa.bindparam("pack"), _h.number == sa.bindparam("shard"))
@@ -94,10 +97,16 @@ def note_damage(tx: Transaction, damage: Mapping[tuple[bytes, int], tuple[Id, st
     return marked
 
 
-def declare_lost(tx: Transaction, pack_id: bytes) -> None:
-    """Say that a queued pack cannot be read any more: uploads store its chunks anew."""
+def declare_lost(tx: Transaction, pack_id: bytes) -> bool:
+    """Say that a queued pack cannot be read any more: uploads store its chunks anew. Whether that is new.
+
+    A pack that nothing points at is no loss: it leaves the queue.
+    """
+    if tx.one(_RETIRED, {"pack": pack_id}):
+        tx.run(_DONE, {"pack": pack_id})
+        return False
     tx.run(_LOSE_CHUNKS, {"pack": pack_id, "mark": LOST})
-    tx.run(_SET_REASON, {"pack": pack_id, "because": LOST_REASON})
+    return tx.run(_SET_REASON, {"pack": pack_id, "because": LOST_REASON}) > 0
 
 
 def declare_readable(tx: Transaction, pack_id: bytes) -> None:

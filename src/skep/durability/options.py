@@ -50,5 +50,5 @@ class Counters:
     """Shards that a read or scrub found missing or corrupt and that were queued for repair."""
     scrubbed_packs: int = 0
     repaired_packs: int = 0
-    lost_packs: int = 0
+    lost_packs_found: int = 0
     """Packs that repair has newly found unreadable."""

@@ -198,8 +198,7 @@ class Repairer:
         pack = await self._db.read(lambda tx: pack_places(tx, pack_id))
         if pack is None or not (isinstance(error, DataLost) or not readable(pack, self._standings())):
             return
-        await self._db.write(lambda tx: declare_lost(tx, pack_id))
-        self._chunks.counters.lost_packs += 1
+        self._chunks.counters.lost_packs_found += await self._db.write(lambda tx: declare_lost(tx, pack_id))
 
     async def repair(self, pack_id: bytes) -> bool:
         """Make one pack whole. False when it is readable but still not as it should be.

@@ -3,7 +3,7 @@
 One unit of the ``scrub`` worker takes the pack that was verified longest ago, reads each of its
 shards whole and checks each block. What is missing or corrupt goes to the repair queue. A pack
 whose shards are all good gets a new ``verified_us``; one with a shard on a store that does not
-answer is passed over until the next round.
+answer is passed over until the next round. Packs that nothing points at any more are left out.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ from skep.durability.records import PackPlaces, ShardPlace, shard_key
 from skep.durability.service import ChunkService
 
 _p = s.packs.c
+_LIVE = _p.retired_us.is_(None)
 
-_NEW = prepared(sa.select(_p.id).where(_p.verified_us.is_(None), _p.created_us <= sa.bindparam("before")).limit(1))
-_OLD = prepared(sa.select(_p.id).where(_p.verified_us <= sa.bindparam("before")).order_by(_p.verified_us).limit(1))
-_AFTER = prepared(sa.select(_p.id).where(_p.id > sa.bindparam("after")).order_by(_p.id).limit(1))
+_NEW = prepared(
+    sa.select(_p.id).where(_LIVE, _p.verified_us.is_(None), _p.created_us <= sa.bindparam("before")).limit(1)
+)
+_OLD = prepared(
+    sa.select(_p.id).where(_LIVE, _p.verified_us <= sa.bindparam("before")).order_by(_p.verified_us).limit(1)
+)
+_AFTER = prepared(sa.select(_p.id).where(_p.id > sa.bindparam("after"), _LIVE).order_by(_p.id).limit(1))
 _VERIFIED = prepared(sa.update(s.packs).where(_p.id == sa.bindparam("pack")).values(verified_us=sa.bindparam("now")))
-_COUNT = prepared(sa.select(sa.func.count()).select_from(s.packs))
+_COUNT = prepared(sa.select(sa.func.count()).select_from(s.packs).where(_LIVE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,22 @@ class ChunkService:
         await self._db.write(lambda tx: tx.run(_SET_SCHEME, {"name": "scheme", "value": scheme.name.encode()}))
         self._scheme = scheme
 
+    def scheme_warning(self) -> str | None:
+        """What a person should know of the scheme and the stores; None if they fit."""
+        zones = {member.zone for member in self.stores if member.state == "active"}
+        if len(zones) >= self._scheme.total:
+            return None
+        lasting = max(0, -(-self._scheme.total // max(1, len(zones))))
+        fate = (
+            "what one zone holds can still be rebuilt"
+            if lasting <= self._scheme.parity_shards
+            else "the loss of one zone may lose data"
+        )
+        return (
+            f"{self._scheme.name} wants {self._scheme.total} zones and {len(zones)} take writes: shards share zones, "
+            f"{fate}; `skep store add` with another --zone mends that"
+        )
+
     def writing(self) -> AbstractContextManager[int]:
         """A lease to hold around ``write`` and the transaction that references its chunks."""
         return self.leases.hold()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from skep.base.clock import Clock
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
+from skep.durability.damage import LOST_REASON
 
 AGE_MAX_S = 15.0
 
@@ -16,6 +17,12 @@ _COUNTS = {
     name: prepared(sa.select(sa.func.count()).select_from(table))
     for name, table in {"users": s.users, "groups": s.groups, "packs": s.packs, "repair_backlog": s.repairs}.items()
 }
+_REPAIRS = prepared(
+    sa.select(
+        sa.func.coalesce(sa.func.sum(sa.case((s.repairs.c.reason == LOST_REASON, 1), else_=0)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((s.repairs.c.lost > 0, 1), else_=0)), 0),
+    )
+)
 _SPACES = prepared(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(s.spaces.c.used_bytes), 0)))
 _PACKS = prepared(
     sa.select(
@@ -49,7 +56,10 @@ def _look(tx: Transaction) -> dict[str, Any]:
     facts: dict[str, Any] = {name: int(tx.value(count) or 0) for name, count in _COUNTS.items()}
     spaces, used = tx.rows(_SPACES)[0]
     packed, live, chunks, degraded = (int(value) for value in tx.rows(_PACKS)[0])
+    lost, short = (int(value) for value in tx.rows(_REPAIRS)[0])
     facts |= {
+        "lost_packs": lost,
+        "packs_short_of_shards": short,
         "spaces": int(spaces),
         "versions_bytes": int(used),
         "chunks": chunks,

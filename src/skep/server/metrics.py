@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
+_COUNTED = {
+    "hedged_reads": "Reads of a shard that took longer than the store's usual time, so that others were asked.",
+    "rebuilt_reads": "Reads of a shard that were computed from others.",
+    "damaged_shards": "Shards found missing or corrupt.",
+    "scrubbed_packs": "Packs whose shards were all read and verified.",
+    "repaired_packs": "Packs made whole.",
+    "lost_packs_found": "Packs found unreadable.",
+}
+"""Counters of the chunk service."""
+
 
 class RequestMetrics:
     """Requests by method, route and status. ``done`` costs a microsecond."""
@@ -83,6 +93,8 @@ class HiveCollector(Collector):
         yield CounterMetricFamily("skep_content_received_bytes", "Content received.", value=counters.received_bytes)
         yield CounterMetricFamily("skep_content_stored_bytes", "Bytes of new packs.", value=counters.stored_bytes)
         yield CounterMetricFamily("skep_content_sent_bytes", "Content read.", value=counters.sent_bytes)
+        for name, text in _COUNTED.items():
+            yield CounterMetricFamily(f"skep_{name}", text, value=getattr(counters, name))
         depths = GaugeMetricFamily("skep_queue_depth", "What waits in each queue.", labels=["queue"])
         for queue, depth in self._chunks.queues.items():
             depths.add_metric([queue], depth)

@@ -30,7 +30,7 @@ from skep.filesystem import check as check_metadata
 from skep.frontends.api.jobs import Job, Jobs
 from skep.server.identity import Identity
 from skep.server.stores_worker import StoresWorker
-from skep.server.uses import uses_of_chunks
+from skep.server.uses import needing, uses_of_chunks
 
 FINDINGS_SHOWN = 1000
 DAY_S = 86_400.0
@@ -169,6 +169,10 @@ async def _check(job: Job, keepers: Keepers, db: Database) -> dict[str, Any]:
     findings += [
         {"kind": one.kind, "subject": one.subject, "message": one.message} for one in checked.findings[:FINDINGS_SHOWN]
     ]
+    if checked.lost_chunks:
+        job.report(0, None, "files that need what is lost")
+        needy = await db.read(lambda tx: needing(tx, checked.lost_chunks, FINDINGS_SHOWN))
+        findings += [{"kind": "lost", "subject": where, "message": "needs content that is lost"} for where in needy]
     return {"clean": not findings and checked.clean, "findings": findings}
 
 

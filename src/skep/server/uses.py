@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import Any
 
 import sqlalchemy as sa
 
-from skep.base.ids import Id
+from skep.base.errors import CorruptRecord
+from skep.base.ids import Id, id_text
+from skep.chunks.manifest import Manifest
 from skep.db import Statement, Transaction, prepared
 from skep.db import schema as s
 
@@ -24,6 +27,58 @@ _VERSIONS = prepared(
 _OBJECTS = prepared(
     sa.select(_o.id, _o.domain_id, _o.manifest).where(_o.id > sa.bindparam("after")).order_by(_o.id).limit(PAGE)
 )
+_FILES = prepared(
+    sa.select(_v.id, s.spaces.c.domain_id, _v.manifest, _v.node_id, _v.number, s.spaces.c.name)
+    .join_from(s.versions, s.nodes, s.nodes.c.id == _v.node_id)
+    .join(s.spaces, s.spaces.c.id == s.nodes.c.space_id)
+    .where(_v.id > sa.bindparam("after"))
+    .order_by(_v.id)
+    .limit(PAGE)
+)
+_NODE = prepared(sa.select(s.nodes.c.parent_id, s.nodes.c.name).where(s.nodes.c.id == sa.bindparam("node")))
+_TRASHED = prepared(sa.select(s.trash.c.path).where(s.trash.c.node_id == sa.bindparam("node")))
+DEPTH_MAX = 10_000
+
+
+def needing(tx: Transaction, chunks: Set[tuple[Id, bytes]], limit: int) -> list[str]:
+    """The first ``limit`` versions and objects that need any of these chunks, as a person finds them.
+
+    ``space:/path (version 3)``, ``space:/path (version 3, in the trash)`` or ``object <id>``.
+    """
+    found: list[str] = []
+    for row in _rows(tx, _FILES):
+        if len(found) < limit and _needs(bytes(row[1]), bytes(row[2]), chunks):
+            path, state = _path(tx, bytes(row[3]))
+            found.append(f"{row[5]}:{path} (version {row[4]}{state})")
+    for row in _rows(tx, _OBJECTS):
+        if len(found) < limit and _needs(bytes(row[1]), bytes(row[2]), chunks):
+            found.append(f"object {id_text(bytes(row[0]))}")
+    return found
+
+
+def _needs(domain_id: Id, encoded: bytes, chunks: Set[tuple[Id, bytes]]) -> bool:
+    try:
+        return any((domain_id, ref.id) in chunks for ref in Manifest.decode(encoded).chunks)
+    except CorruptRecord:
+        return True
+
+
+def _path(tx: Transaction, node_id: Id) -> tuple[str, str]:
+    """A node's path, and ``, in the trash`` if it is there."""
+    names: list[str] = []
+    at: Id | None = node_id
+    for _ in range(DEPTH_MAX):
+        node = tx.one(_NODE, {"node": at})
+        if node is None:
+            break
+        if node[0] is None:
+            trashed = tx.value(_TRASHED, {"node": at})
+            if trashed is not None:
+                return "/".join([trashed, *reversed(names)]), ", in the trash"
+            break
+        names.append(node[1])
+        at = bytes(node[0])
+    return "/" + "/".join(reversed(names)), ""
 
 
 def uses_of_chunks(tx: Transaction) -> Iterator[tuple[Id, bytes]]:
@@ -33,8 +88,12 @@ def uses_of_chunks(tx: Transaction) -> Iterator[tuple[Id, bytes]]:
 
 
 def _pages(tx: Transaction, statement: Statement) -> Iterator[tuple[Id, bytes]]:
+    for row in _rows(tx, statement):
+        yield bytes(row[1]), bytes(row[2])
+
+
+def _rows(tx: Transaction, statement: Statement) -> Iterator[tuple[Any, ...]]:
     after = _FIRST
     while rows := tx.rows(statement, {"after": after}):
-        for _, domain_id, manifest in rows:
-            yield bytes(domain_id), bytes(manifest)
+        yield from rows
         after = bytes(rows[-1][0])

@@ -11,6 +11,7 @@ from skep.base.errors import NotFound
 from skep.base.ids import id_text
 from skep.base.workers import WorkerStatus
 from skep.chunks.scheme import Scheme
+from skep.durability.service import ChunkService
 from skep.frontends.api.call import Call
 from skep.frontends.api.jobs import Job
 from skep.frontends.api.operation import Operation
@@ -26,6 +27,8 @@ class SchemeRecord(msgspec.Struct, frozen=True):
     data_shards: int
     parity_shards: int
     write_quorum: int
+    warning: str | None
+    """What the stores lack for this scheme, if they do."""
 
 
 class SetScheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,14 +85,13 @@ class Status(msgspec.Struct, frozen=True):
 
 async def get_scheme(call: Call) -> SchemeRecord:
     """Show the durability scheme of new packs."""
-    return _scheme_record(call.services.chunks.scheme)
+    return _scheme_record(call.services.chunks)
 
 
 async def set_scheme(call: Call, body: SetScheme) -> SchemeRecord:
     """Set the durability scheme of new packs."""
-    scheme = Scheme.parse(body.scheme)
-    await call.services.chunks.set_scheme(scheme)
-    return _scheme_record(scheme)
+    await call.services.chunks.set_scheme(Scheme.parse(body.scheme))
+    return _scheme_record(call.services.chunks)
 
 
 async def list_workers(call: Call) -> Workers:
@@ -145,8 +147,11 @@ async def get_status(call: Call) -> Status:
     )
 
 
-def _scheme_record(scheme: Scheme) -> SchemeRecord:
-    return SchemeRecord(scheme.name, scheme.data_shards, scheme.parity_shards, scheme.write_quorum)
+def _scheme_record(chunks: ChunkService) -> SchemeRecord:
+    scheme = chunks.scheme
+    return SchemeRecord(
+        scheme.name, scheme.data_shards, scheme.parity_shards, scheme.write_quorum, chunks.scheme_warning()
+    )
 
 
 def _steer(call: Call, verb: str) -> WorkerStatus:
