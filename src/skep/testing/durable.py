@@ -8,7 +8,7 @@ async with open_rig(tmp_path, "ec(2,1)", stores=3) as rig:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from skep.base.clock import Clock, SystemClock
 from skep.base.ids import Id, new_id
 from skep.chunks.scheme import Scheme
 from skep.crypto.keys import DomainKeys, MasterKey
-from skep.db import Database, migrate, prepared, snapshot
+from skep.db import Database, Transaction, migrate, prepared, snapshot
 from skep.durability.check import Checker, CheckReport
 from skep.durability.collect import Collector
 from skep.durability.options import Options
@@ -90,9 +90,9 @@ class Rig:
         parts = self.chunks.read(self.keys, content.manifest, offset, length)
         return b"".join([part async for part in parts])
 
-    def uses(self, tx: object) -> Iterable[tuple[Id, bytes]]:
+    def uses(self, tx: Transaction) -> Iterator[tuple[Id, bytes]]:
         """Every manifest in use, for fsck."""
-        return [(self.keys.domain_id, content.manifest.encode()) for content in self.held]
+        return iter([(self.keys.domain_id, content.manifest.encode()) for content in self.held])
 
     @property
     def collector(self) -> Collector:
