@@ -49,9 +49,13 @@ async def test_a_store_is_added_and_the_scheme_set(tmp_path: Path) -> None:
         again = await admin.post(f"{ADMIN}/stores", json={"name": "s1", "url": "memory:s1"})
         assert again.json()["code"] == "already-exists"
         scheme = (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(2)"})).json()
-        assert scheme == {"scheme": "raid1(2)", "data_shards": 1, "parity_shards": 1, "write_quorum": 2}
+        counts = {"data_shards": 1, "parity_shards": 1, "write_quorum": 2}
+        assert scheme == {"scheme": "raid1(2)", **counts, "warning": None}
         assert (await admin.get(f"{ADMIN}/scheme")).json() == scheme
         assert (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(0)"})).json()["code"] == "invalid-scheme"
+        crowded = (await admin.put(f"{ADMIN}/scheme", json={"scheme": "ec(2,1)"})).json()
+        assert "wants 3 zones and 2 take writes" in crowded["warning"]
+        await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(2)"})
         node = (await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x")).json()["node"]
         info = (await admin.get(f"/api/filesystem/info/{node['id']}")).json()
         assert info["chunks"] == {"s0": 1, "s1": 1}
@@ -108,3 +112,26 @@ async def test_the_status_counts(admin: httpx.AsyncClient) -> None:
     assert status["facts"]["users"] == 1
     assert status["facts"]["versions_bytes"] == 5000
     assert [store["name"] for store in status["stores"]] == ["s0"]
+
+
+async def test_fsck_names_the_files_that_need_what_is_lost(tmp_path: Path) -> None:
+    store = memory_store()
+    async with open_test_hive(tmp_path, drivers={"s0": store}) as hive:
+        admin = await hive.client("root", is_admin=True)
+        for path, body in {"/d/a": b"a" * 5000, "/b": b"b" * 5000, "/c": b"c" * 5000}.items():
+            await admin.put("/api/filesystem/data", params={"path": path}, content=body)
+        await admin.put("/api/chunk", content=b"a" * 5000)
+        await admin.delete("/api/filesystem/info", params={"path": "/b"})
+        assert (await finished(hive, admin, "fsck"))["result"] == {"clean": True, "findings": []}
+        for info in [each async for each in store.list("shards/")]:
+            await store.delete(info.key)
+        findings = (await finished(hive, admin, "fsck"))["result"]["findings"]
+        needy = [each["subject"] for each in findings if each["message"] == "needs content that is lost"]
+        files = sorted(each.partition(":")[2] for each in needy if not each.startswith("object"))
+        assert files == ["/b (version 1, in the trash)", "/c (version 1)", "/d/a (version 1)"]
+        assert len([each for each in needy if each.startswith("object ")]) == 1
+        for path, body in {"/again/a": b"a" * 5000, "/again/b": b"b" * 5000, "/again/c": b"c" * 5000}.items():
+            await finished(hive, admin, "repair")
+            await admin.put("/api/filesystem/data", params={"path": path}, content=body)
+        assert (await finished(hive, admin, "fsck", read_data=True))["result"] == {"clean": True, "findings": []}
+        assert (await admin.get("/api/filesystem/data", params={"path": "/d/a"})).content == b"a" * 5000
