@@ -13,7 +13,7 @@ class Options:
     """Limits and choices of a chunk service. The server fills them from the settings."""
 
     pack_bytes: int = 16 << 20
-    packs_max: int = 6
+    packs_max: int = 4
     """Packs that are open or being written, of all uploads together."""
     compression_level: int = 3
     threads: int = max(2, os.cpu_count() or 2)

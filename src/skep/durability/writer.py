@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from skep.base.errors import BadInput, QuotaExceeded, ShuttingDown, SkepError
+from skep.chunks.buffers import SHARED_POOL
 from skep.chunks.gear import CHUNK_BYTES_MAX
 from skep.chunks.manifest import ChunkRef, Manifest
 from skep.chunks.scheme import Scheme
@@ -25,7 +26,7 @@ from skep.durability.intake import Intake, PlainChunk, Stored, identify
 from skep.durability.records import Content
 from skep.stores.protocol import Buffer
 
-WINDOW_BYTES = 4 << 20
+WINDOW_BYTES = 3 << 20
 GROUP_BODIES_MAX = 2048
 GROUP_BYTES_MAX = 8 << 20
 GROUPS_IN_FLIGHT = 2
@@ -51,7 +52,7 @@ class Window:
     """A buffer that fills from the front and is cut into chunks."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(CHUNK_BYTES_MAX + WINDOW_BYTES)
+        self._buffer = SHARED_POOL.take(CHUNK_BYTES_MAX + WINDOW_BYTES)
         self._view = memoryview(self._buffer)
         self.start = CHUNK_BYTES_MAX
         self.end = CHUNK_BYTES_MAX
@@ -87,6 +88,11 @@ class Window:
             views.append(body[start:end])
             start = end
         return views, body[start:]
+
+    def close(self) -> None:
+        """Give the memory back for use by others; it is used again only when no chunk of it is held."""
+        self._view.release()
+        SHARED_POOL.give(self._buffer)
 
     def reset(self) -> None:
         """Forget the content; the memory stays."""
@@ -131,6 +137,8 @@ class StreamWriter:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+            filling.close()
+            processing.close()
         await self._intake.settle(self._stored)
         manifest = Manifest(self._size_bytes, tuple(self._refs))
         digests = {name: hasher.digest() for name, hasher in self._hashers.items()}

@@ -23,7 +23,7 @@ from skep.stores.protocol import Buffer
 DIRECT_BYTES_MIN = 1 << 20
 """Smaller values go the usual way: their copy is cheap, and the cache lets the disk join their writes."""
 ALIGNMENT_BYTES = 4096
-BOUNCE_BYTES = 8 << 20
+BOUNCE_BYTES = 4 << 20
 BOUNCES_MAX = 3
 """Buffers kept and used at once: further writers wait for one."""
 
