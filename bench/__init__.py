@@ -1,0 +1,1 @@
+"""Measurements of a running hive, beside the peers that this machine has: ``python -m bench --help``."""
