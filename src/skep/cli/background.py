@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +53,12 @@ class Background:
         return Running(pid, url) if start_mark(pid) == started else None
 
     def start(self, command: Sequence[str], url: str) -> subprocess.Popen[bytes]:
-        """Start the process, apart from this terminal; ``url`` is where it will answer."""
+        """Start the process, apart from this terminal; ``url`` is where it will answer.
+
+        Raises Misconfigured when something else answers there: its answers would pass for the hive's.
+        """
+        if _answers(url):
+            raise Misconfigured(f"something else answers at {url}: stop it, or set server.port to a free port")
         self._turn_log()
         with open(self.log_file, "ab") as log:
             process = subprocess.Popen(
@@ -135,6 +142,16 @@ def _mark_without_proc(pid: int) -> str | None:
 def ready(url: str) -> bool:
     """Whether the hive at ``url`` says that it is ready."""
     return probe(url, "/readyz") is not None
+
+
+def _answers(url: str) -> bool:
+    """Whether anything takes connections at ``url``."""
+    place = urllib.parse.urlsplit(url)
+    try:
+        with socket.create_connection((place.hostname or "127.0.0.1", place.port or 80), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def probe(url: str, path: str) -> dict[str, Any] | None:

@@ -95,3 +95,13 @@ def test_how_this_machine_reaches_a_hive() -> None:
     assert local_url("fd00::1", 83, tls=False) == "http://[fd00::1]:83"
     with pytest.raises(Unavailable):
         local_url("127.0.0.1", 0, tls=False)
+
+
+def test_a_port_where_another_answers_is_refused(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(Misconfigured, match="something else answers"):
+            Background(tmp_path).start([sys.executable, "-c", "pass"], url)
+    assert not (tmp_path / "hive.pid").exists()
