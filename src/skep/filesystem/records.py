@@ -158,7 +158,7 @@ class Limits(Record, frozen=True):
     """Given to new spaces; None: no limit."""
     file_bytes_max: int = 1 << 46
     batch_items_max: int = 10_000
-    batch_bytes_max: int = 256 << 20
+    batch_bytes_max: int = 64 << 20
     page_max: int = 20_000
     """Entries in one answer of a listing."""
     tree_max: int = 100_000
