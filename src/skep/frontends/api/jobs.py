@@ -19,6 +19,7 @@ from skep.base.errors import BadInput, InUse, NotFound, SkepError
 from skep.base.ids import Id, id_text, new_id
 
 KEPT_MAX = 100
+CANCELLED = "It was ended before it was done."
 log = structlog.get_logger(area="skep.jobs")
 State: TypeAlias = Literal["running", "done", "failed", "cancelled"]
 
@@ -74,10 +75,21 @@ class Jobs:
                 raise InUse(f"A {kind} is running already: job {id_text(other.id)}.", job_id=id_text(other.id))
         job = Job(new_id(), kind, options, self._clock.now_us())
         self._jobs[job.id] = job
-        while len(self._jobs) > KEPT_MAX:
-            self._jobs.popitem(last=False)
+        self._forget_oldest()
         job.task = asyncio.create_task(self._run(job, work), name=f"job {kind}")
+        job.task.add_done_callback(lambda _: self._ended(job))
         return job
+
+    def _forget_oldest(self) -> None:
+        """Keep to ``KEPT_MAX``. What runs is not forgotten: one of a kind runs, and there are few kinds."""
+        ended = [job.id for job in self._jobs.values() if job.state != "running"]
+        for job_id in ended[: max(0, len(self._jobs) - KEPT_MAX)]:
+            del self._jobs[job_id]
+
+    def _ended(self, job: Job) -> None:
+        """A job that was cancelled before its first step has not run a line of ``_run``."""
+        if job.state == "running":
+            job.state, job.message, job.ended_us = "cancelled", CANCELLED, self._clock.now_us()
 
     def get(self, job_id: Id) -> Job:
         """A job by id. Raises NotFound."""
@@ -109,7 +121,7 @@ class Jobs:
             job.result = await work(job)
             job.state = "done"
         except asyncio.CancelledError:
-            job.state, job.message = "cancelled", "It was ended before it was done."
+            job.state, job.message = "cancelled", CANCELLED
         except SkepError as error:
             job.state, job.message = "failed", error.message
         except Exception:

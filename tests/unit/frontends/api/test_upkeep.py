@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import httpx
 import pytest
 
+from skep.base.clock import SystemClock
+from skep.base.errors import InUse
 from skep.base.ids import parse_id
+from skep.frontends.api.jobs import KEPT_MAX, Job, Jobs
 from skep.testing.hive import TestHive, open_test_hive
 from skep.testing.stores import memory_store
 
@@ -89,6 +93,43 @@ async def test_jobs_that_cannot_start(admin: httpx.AsyncClient) -> None:
     second = await admin.post(f"{ADMIN}/jobs", json={"kind": "scrub"})
     assert (second.status_code, second.json()["details"]["job_id"]) == (409, first["id"])
     assert [job["id"] for job in (await admin.get(f"{ADMIN}/jobs")).json()["jobs"]] == [first["id"]]
+
+
+async def test_a_job_ended_before_its_first_step_has_ended_and_another_may_begin() -> None:
+    jobs = Jobs(SystemClock())
+    jobs.register("rest", _rest)
+    first = jobs.start("rest", {})
+    jobs.cancel(first.id)
+    assert first.task is not None
+    await asyncio.wait([first.task])
+    await asyncio.sleep(0)
+    assert (first.state, first.ended_us is not None) == ("cancelled", True)
+    assert jobs.start("rest", {}).state == "running"
+    await jobs.close()
+
+
+async def test_a_running_job_is_not_forgotten_for_many_short_ones() -> None:
+    jobs = Jobs(SystemClock())
+    jobs.register("rest", _rest)
+    jobs.register("nothing", _nothing)
+    long = jobs.start("rest", {})
+    for _ in range(KEPT_MAX + 5):
+        task = jobs.start("nothing", {}).task
+        assert task is not None
+        await task
+    assert jobs.get(long.id) is long
+    assert len(jobs.all()) == KEPT_MAX
+    with pytest.raises(InUse):
+        jobs.start("rest", {})
+    await jobs.close()
+
+
+async def _rest(job: Job) -> None:
+    await asyncio.Event().wait()
+
+
+async def _nothing(job: Job) -> None:
+    return None
 
 
 async def test_fsck_finds_a_lost_shard(hive: TestHive, admin: httpx.AsyncClient) -> None:
