@@ -18,6 +18,7 @@ from skep.server.metrics import CONTENT_TYPE
 
 Readiness = Callable[[], Awaitable[list[str]]]
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
 _TEXT = "text/plain; charset=utf-8"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
 
@@ -74,10 +75,10 @@ class PlainPages:
                 return 200, "text/html; charset=utf-8", _landing()
 
     async def _check_reader(self, scope: Scope) -> None:
-        client = scope["client"][0]
-        if self._metrics_access == "everyone" or (self._metrics_access == "local" and is_local(client)):
+        client, headers = scope["client"][0], scope["state"]["headers"]
+        local = is_local(client) and not _FORWARDED.intersection(headers)  # a proxy here may ask for anybody
+        if self._metrics_access == "everyone" or (self._metrics_access == "local" and local):
             return
-        headers = scope["state"]["headers"]
         if self._metrics_access == "local" and "authorization" not in headers:
             raise Forbidden("The metrics are for this machine and for administrators: see server.metrics_access.")
         (await authenticate(self._auth, headers, client)).require_admin()

@@ -158,9 +158,9 @@ class _Endpoint:
         if operation.streams:
             await operation.handler(call, **arguments)
             return
-        if self._body is not None:
-            arguments["body"] = await self._read_json(call)
         async with _time_limit(call.services.limits.request_timeout_s):
+            if self._body is not None:
+                arguments["body"] = await self._read_json(call)
             value = await operation.handler(call, **arguments)
         status = operation.status
         if isinstance(value, Answer):

@@ -1,7 +1,7 @@
 """Who asks: the Authorization header to a principal, for every door.
 
-``Bearer`` carries an access token or an app password, ``Basic`` (RFC 7617) a name and a password
-of either kind. Which credential is wrong is never said.
+``Bearer`` carries an access token, ``Basic`` (RFC 7617) a name with an app password or the login
+password. Which credential is wrong is never said.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
-from skep.base.errors import InvalidToken, Unauthenticated
+from skep.base.errors import Forbidden, InvalidToken, Unauthenticated
 from skep.frontends.common.headers import Headers
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def authenticate(auth: Auth, headers: Headers, client: str) -> Principal:
     """The principal of a request. ``client`` is its address, for the rate limit.
 
     Raises Unauthenticated (no or unknown kind of credential), InvalidToken, TokenExpired,
-    BadCredentials and RateLimited.
+    BadCredentials and RateLimited; Forbidden for a password that another site's page made a browser send.
     """
     value = headers.get("authorization")
     if value is None:
@@ -31,10 +31,17 @@ async def authenticate(auth: Auth, headers: Headers, client: str) -> Principal:
         case "bearer":
             return await auth.authenticate_token(credential.strip())
         case "basic":
+            _refuse_other_sites(headers)
             name, password = _name_and_password(credential.strip())
             return await auth.authenticate_password(name, password, client)
         case _:
             raise InvalidToken("Invalid authorization header: send `Bearer` with a token, or `Basic`.")
+
+
+def _refuse_other_sites(headers: Headers) -> None:
+    """A browser adds a remembered password to what any page sends here; Sec-Fetch-Site says whose page it was."""
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise Forbidden("The page of another site made this request: a remembered password is not taken.")
 
 
 def _name_and_password(credential: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ no header that must be single comes twice; names and values together are within 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from skep.base.errors import BodyTooLarge, MalformedRequest
 from skep.frontends.common.asgi import Scope
@@ -82,6 +82,9 @@ class Headers:
             return value.encode("latin-1").decode("utf-8")
         except UnicodeDecodeError:
             return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values

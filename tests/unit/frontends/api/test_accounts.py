@@ -38,6 +38,19 @@ async def test_wrong_credentials_all_look_alike(hive: TestHive) -> None:
     assert answers[0].json()["detail"] == answers[1].json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("site", "taken"), [("cross-site", False), ("same-site", False), ("same-origin", True), ("none", True)]
+)
+async def test_a_remembered_password_is_not_taken_from_pages_of_other_sites(
+    hive: TestHive, site: str, taken: bool
+) -> None:
+    await hive.user("ada")
+    shown = "Basic " + base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
+    sent = {"authorization": shown, "sec-fetch-site": site}
+    answer = await hive.anonymous.post("/api/filesystem/mkdir", json={"path": "/x", "exist_ok": True}, headers=sent)
+    assert answer.status_code == (201 if taken else 403)
+
+
 async def test_guessing_is_slowed_down(hive: TestHive) -> None:
     await hive.user("ada")
     for _ in range(12):
