@@ -39,7 +39,7 @@ from skep.server.edge import Edge
 from skep.server.facts import Facts
 from skep.server.identity import Identity, open_identity
 from skep.server.metrics import HiveCollector, RequestMetrics, exposition
-from skep.server.opening import OpenStore, opener
+from skep.server.opening import OpenStore, open_database, opener
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
 
@@ -83,7 +83,7 @@ async def open_hive(
     """
     async with AsyncExitStack() as closing:
         # what everything stands on
-        db = await Database.open(settings.database_url(), clock=clock, pool_size=settings.database.pool_size)
+        db = await open_database(settings, clock)
         closing.push_async_callback(db.close)
         identity = await open_identity(db, settings)
         keys = identity.master.hive_keys()

@@ -1,4 +1,4 @@
-"""How the hive opens a store: the driver with the wrappers that a hive wants around it."""
+"""How the hive opens what it stands on: its database, and a store with the wrappers that a hive wants around it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from skep.base.clock import Clock
 from skep.base.ids import Id
+from skep.base.settings import Settings
+from skep.db import Database
 from skep.stores.protocol import Store
 from skep.stores.registry import open_store
 from skep.stores.stack import stacked
@@ -40,3 +42,16 @@ def opener(clock: Clock, pace: Pace, *, driver: OpenStore | None = None) -> Open
         return store
 
     return open_one
+
+
+async def open_database(settings: Settings, clock: Clock) -> Database:
+    """The hive's database, with the limits that its settings say. Raises what ``Database.open`` does."""
+    database = settings.database
+    return await Database.open(
+        settings.database_url(),
+        clock=clock,
+        pool_size=database.pool_size,
+        busy_timeout_s=database.busy_timeout_s,
+        group_commit_max=database.group_commit_max,
+        queue_max=database.queue_max,
+    )

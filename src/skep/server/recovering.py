@@ -21,7 +21,7 @@ from skep.durability.reconcile import Recovery, Report
 from skep.durability.recover import FoundStore, Recoverer, find_hint, recovering
 from skep.server.identity import load_master
 from skep.server.lock import DataDirectoryLock
-from skep.server.opening import OpenStore, opener
+from skep.server.opening import OpenStore, open_database, opener
 from skep.server.options import store_pace
 from skep.stores.identity import claimable
 
@@ -60,7 +60,7 @@ async def _empty_database(settings: Settings, clock: Clock, closing: AsyncExitSt
     """Migrated and without rows; what a recovery that was cut short has left goes. Raises AlreadyExists."""
     url = settings.database_url()
     await asyncio.to_thread(migrate, url)
-    db = await Database.open(url, clock=clock, pool_size=settings.database.pool_size)
+    db = await open_database(settings, clock)
     closing.push_async_callback(db.close)
     if await db.read(recovering):
         await db.write(empty)

@@ -8,6 +8,7 @@ workers end between units; the stores and the database close. A second signal cu
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = get_logger("skep.server")
 WORKERS_GRACE_S = 10.0
 LEAVE_S = 5.0
+OPEN_FILES = 65_536
+"""As many as the hive asks the system for; sockets, stores and the database share them."""
 CUT_S = 2.0
 
 
@@ -37,6 +40,7 @@ def serve(settings: Settings, *, started_s: float | None = None, announce: Calla
     monotonic clock, for the log. Raises Misconfigured and its kinds, DatabaseBusy, InvalidSetting.
     """
     configure_logs(settings.log)
+    log.debug("open files", most=allow_open_files(OPEN_FILES))
     try:
         import uvloop
 
@@ -45,6 +49,19 @@ def serve(settings: Settings, *, started_s: float | None = None, announce: Calla
         new_loop = None
     with DataDirectoryLock(settings.data_path()), asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_serve(settings, started_s or time.monotonic(), announce or (lambda url: None)))
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise the process's soft limit of open files to ``wanted``, or to the hard limit if that is less; the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (ValueError, OSError):  # the system allows less than it says: the hive runs with what it has
+        return soft
+    return most
 
 
 async def _serve(settings: Settings, started_s: float, announce: Callable[[str], None]) -> None:

@@ -19,9 +19,10 @@ from skep.base.errors import Misconfigured, SkepError
 from skep.base.settings import Settings
 from skep.chunks.scheme import Scheme
 from skep.crypto.keys import MasterKey
-from skep.db import Database, current_revision, migrate
+from skep.db import current_revision, migrate
 from skep.server.identity import make_identity
 from skep.server.lock import DataDirectoryLock
+from skep.server.opening import open_database
 
 if TYPE_CHECKING:
     from skep.server.compose import Hive
@@ -103,7 +104,7 @@ def _migrate(settings: Settings) -> bool:
 
 
 async def _fill(settings: Settings, clock: Clock, admin_name: str) -> AsyncIterator[Step]:
-    db = await Database.open(settings.database_url(), clock=clock, pool_size=2)
+    db = await open_database(settings, clock)
     try:
         await make_identity(db, settings)
     finally:

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from skep.base.clock import SystemClock
 from skep.base.errors import InvalidSetting, Misconfigured
+from skep.base.settings import load_settings
+from skep.db import Database, migrate
 from skep.frontends.common.headers import Headers
 from skep.server.addresses import Proxies, is_local, listening_port
+from skep.server.opening import open_database
+from skep.server.serve import allow_open_files
 from skep.testing.hive import TestHive, open_test_hive
 
 
@@ -96,6 +103,55 @@ async def test_metrics_are_for_this_machine_and_for_administrators(tmp_path: Pat
         assert await asked_from(hive, "127.0.0.1", "/metrics", []) == 200
         assert await asked_from(hive, "10.0.0.1", "/metrics", []) == 403
         assert [await asked_from(hive, "10.0.0.1", "/metrics", token) for token in tokens] == [200, 403]
+
+
+async def test_metrics_are_not_for_whom_a_proxy_on_this_machine_asks(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        for header in (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"):
+            assert await asked_from(hive, "127.0.0.1", "/metrics", [(header, b"1.2.3.4")]) == 403
+
+
+async def test_a_body_that_trickles_in_is_ended_with_its_call(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path) as hive:
+        limits = replace(hive.hive.services.limits, request_timeout_s=0.05)
+        object.__setattr__(hive.hive.services, "limits", limits)  # settings allow no such impatience
+
+        async def body() -> Any:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.001)
+
+        answer = await asyncio.wait_for(hive.anonymous.post("/api/auth/login", content=body()), 5)
+        assert (answer.status_code, answer.json()["code"]) == (503, "timed-out")
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        wanted = min(512, hard)
+        assert allow_open_files(512) == wanted
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (wanted, hard)
+        assert allow_open_files(300) == wanted
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_database_has_the_limits_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    really = Database.open
+
+    async def noted(url: str, **limits: Any) -> Database:
+        asked.update(limits)
+        return await really(url, **limits)
+
+    monkeypatch.setattr(Database, "open", noted)
+    given = {"database.busy_timeout_s": 7.5, "database.group_commit_max": 3, "database.queue_max": 11}
+    settings = load_settings({"data_dir": str(tmp_path), **given}, files=[], environ={})
+    migrate(settings.database_url())
+    await (await open_database(settings, SystemClock())).close()
+    del asked["clock"]
+    assert asked == {"pool_size": 8, "busy_timeout_s": 7.5, "group_commit_max": 3, "queue_max": 11}
 
 
 async def test_a_head_over_its_limit_is_431(tmp_path: Path) -> None:
