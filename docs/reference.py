@@ -110,7 +110,8 @@ def _command_lines(group: click.Group, name: str, parent: str) -> Iterator[str]:
     if command is None or command.hidden:
         return
     path = f"{parent} {name}"
-    with click.Context(command, info_name=path, terminal_width=100, max_content_width=100) as context:
+    form = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
+    with click.Context(command, info_name=path, **form) as context:
         yield from ("", f"### `{path}`", "", "```text", command.get_help(context).rstrip(), "```")
         children = command.list_commands(context) if isinstance(command, click.Group) else []
     for child in children:

@@ -40,6 +40,8 @@ def login(output: Output, url: str, user: str | None, password_stdin: bool) -> N
 
 def _password(from_stdin: bool) -> str:
     if not from_stdin:
+        if not sys.stdin.isatty():
+            raise BadInput("there is no terminal to ask for a password: give --user and --password-stdin")
         answer: str = click.prompt("Password", hide_input=True, err=True)
         return answer
     text = sys.stdin.readline(PASSWORD_MAX).rstrip("\r\n")

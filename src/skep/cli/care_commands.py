@@ -150,9 +150,16 @@ def _facts(result: dict[str, Any], prefix: str = "") -> Iterator[list[str]]:
 
 def _findings(result: dict[str, Any]) -> str:
     if result["clean"]:
-        return "everything is there and whole"
+        return f"everything is there and whole: {_looked_at(result['checked'])}"
     rows = [[finding["kind"], shown(finding["subject"]), shown(finding["message"])] for finding in result["findings"]]
     return f"{table(['kind', 'what', 'finding'], rows)}\n{len(rows)} findings"
+
+
+def _looked_at(checked: dict[str, int]) -> str:
+    """``64 versions, 231 chunks, 18 packs, 54 shards; 203 MB read``: what a check has seen."""
+    counts = [("manifests", "versions and objects"), ("chunks", "chunks"), ("packs", "packs"), ("shards", "shards")]
+    seen = ", ".join(f"{checked[name]:,} {what}" for name, what in counts)
+    return f"{seen}; {human_size(checked['read_bytes'])} read" if checked["read_bytes"] else seen
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +18,7 @@ import click
 from skep.base.errors import InvalidSetting
 from skep.cli.exits import DONE, UNAVAILABLE
 from skep.cli.options import with_output
-from skep.cli.output import Output, human_size, shown
+from skep.cli.output import Output, human_size, shown, table
 
 if TYPE_CHECKING:
     from skep.base.settings import Settings
@@ -160,12 +162,11 @@ def _start(output: Output, background: Background, settings: Settings, overrides
     command = [sys.executable, "-P", "-m", "skep.cli.main", "serve", "--quiet", *as_flags(overrides)]
     process = background.start(command, url)
     background.wait_ready(process, url, READY_S)
-    output.step(f"the hive runs as process {process.pid}")
     return Running(process.pid, url)
 
 
 def _greeting(url: str, admin: str, password: str | None, log_file: Path) -> str:
-    lines = [f"the hive is up: {url}", f"its log:        {log_file}"]
+    lines = [f"the hive is up: {url}", f"its log is      {log_file}"]
     if password is not None:
         lines += [
             "",
@@ -174,7 +175,16 @@ def _greeting(url: str, admin: str, password: str | None, log_file: Path) -> str
             "",
             "The password is shown this once: keep it.",
         ]
-    return "\n".join([*lines, f"Next: skep login {url}"])
+    return "\n".join([*lines, "", "Next:", *_activation(), f"  skep login {url}"])
+
+
+def _activation() -> list[str]:
+    """The line that makes ``skep`` a word of the shell, if this program's environment is not active."""
+    script = Path(sys.prefix) / "bin" / "activate"
+    if shutil.which("skep") or not script.exists():
+        return []
+    near = os.path.relpath(script)
+    return [f"  . {shlex.quote(str(script) if near.startswith('..') else near)}"]
 
 
 @click.command()
@@ -232,10 +242,14 @@ def _details(status: Mapping[str, Any]) -> list[str]:
         return []
     unwell = [f"{store['name']} ({store['error']})" for store in status["stores"] if not store["healthy"]]
     failing = [f"{worker['name']} ({worker['last_error']})" for worker in status["workers"] if worker["failures"]]
-    lines = [f"version {status['version']}, scheme {status['scheme']}, {len(status['stores'])} stores"]
+    stores = len(status["stores"])
+    lines = [f"version {status['version']}, scheme {status['scheme']}, {stores} store{'s' if stores != 1 else ''}"]
     lines += [f"store not well: {shown(text)}" for text in unwell]
     lines += [f"worker failing: {shown(text)}" for text in failing]
-    return lines + [f"{key.replace('_', ' ')}: {_fact(key, value)}" for key, value in status["facts"].items()]
+    facts = [
+        [key.removesuffix("_bytes").replace("_", " "), _fact(key, value)] for key, value in status["facts"].items()
+    ]
+    return [*lines, table(["", ""], facts)]
 
 
 def _fact(key: str, value: Any) -> str:

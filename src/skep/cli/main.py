@@ -76,6 +76,9 @@ def run(args: Sequence[str] | None = None) -> int:
     except SkepError as error:
         _report(error.message, error.code, dict(error.details), as_json)
         return exits.exit_code(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return exits.USAGE
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "skep"
         hint = "" if "--help" in error.format_message() else f" (see `{where} --help`)"

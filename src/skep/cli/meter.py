@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
-from skep.cli.output import Output
+from skep.cli.output import Output, human_size
 
 
 class Meter(Protocol):
@@ -35,13 +35,21 @@ def transfer_meter(output: Output, verb: str, *, files: int, size_bytes: int) ->
         yield SilentMeter()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Moved(ProgressColumn):
+        """Sizes and speed in the units of every other command."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            rate = f" {human_size(int(speed))}/s" if speed else ""
+            return Text(f"{human_size(int(task.completed))} of {human_size(size_bytes)}{rate}")
 
     columns = (
         TextColumn("{task.description} {task.fields[done]:,}/{task.fields[files]:,} files"),
         BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        Moved(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -55,7 +55,8 @@ async def set_up(settings: Settings, *, clock: Clock, admin_name: str = ADMIN_NA
     yield Step(1, STEPS, f"data directory {data_dir}", made)
     with DataDirectoryLock(data_dir):
         made = await asyncio.to_thread(_make_key, settings)
-        yield Step(2, STEPS, f"master key {_key_place(settings)}", made)
+        advice = " (keep a copy elsewhere: without it the data cannot be read)" if made else ""
+        yield Step(2, STEPS, f"master key {_key_place(settings)}{advice}", made)
         made = await asyncio.to_thread(_migrate, settings)
         yield Step(3, STEPS, f"database {_database_place(settings)}", made)
         async for step in _fill(settings, clock, admin_name):
@@ -120,7 +121,8 @@ async def _fill(settings: Settings, clock: Clock, admin_name: str) -> AsyncItera
             await asyncio.to_thread(_make_directory, place)
             await hive.stores.add(STORE_NAME, f"fs://{place}", zone=STORE_NAME)
             made = True
-        yield Step(4, STEPS, f"store {', '.join(member.name for member in hive.stores)}", made)
+        names = [member.name for member in hive.stores]
+        yield Step(4, STEPS, f"store{'s' if len(names) > 1 else ''} {', '.join(names)}", made)
         yield await _first_admin(hive, admin_name)
     finally:
         await hive.close()
@@ -129,7 +131,7 @@ async def _fill(settings: Settings, clock: Clock, admin_name: str) -> AsyncItera
 async def _first_admin(hive: Hive, name: str) -> Step:
     root = internal_principal()
     if await hive.auth.list_users(root, limit=1):
-        return Step(5, STEPS, "accounts are there", changed=False)
+        return Step(5, STEPS, "accounts", changed=False)
     password = generated_password()
     await hive.auth.create_user(root, name, password, is_admin=True)
     return Step(5, STEPS, f"administrator {name}", changed=True, secret=password)
@@ -145,7 +147,7 @@ def generated_password() -> str:
 def _key_place(settings: Settings) -> str:
     if settings.keys.master_key or settings.keys.passphrase:
         return "from the environment"
-    return f"{settings.master_key_path()} (keep a copy elsewhere: without it the data cannot be read)"
+    return str(settings.master_key_path())
 
 
 def _database_place(settings: Settings) -> str:

@@ -173,7 +173,8 @@ async def _check(job: Job, keepers: Keepers, db: Database) -> dict[str, Any]:
         job.report(0, None, "files that need what is lost")
         needy = await db.read(lambda tx: needing(tx, checked.lost_chunks, FINDINGS_SHOWN))
         findings += [{"kind": "lost", "subject": where, "message": "needs content that is lost"} for where in needy]
-    return {"clean": not findings and checked.clean, "findings": findings}
+    looked_at = {name: getattr(checked, name) for name in ("manifests", "chunks", "packs", "shards", "read_bytes")}
+    return {"clean": not findings and checked.clean, "findings": findings, "checked": looked_at}
 
 
 async def _snapshot(job: Job, snapshotter: Snapshotter) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def _as_before() -> Iterator[None]:
 @pytest.fixture
 def stream() -> io.StringIO:
     stream = io.StringIO()
-    configure_logs(LogSettings(level="info", format="json"), stream)
+    configure_logs(LogSettings(level="info", format="json", requests="all"), stream)
     return stream
 
 
@@ -134,7 +134,7 @@ def test_libraries_that_log_the_standard_way_are_heard(stream: io.StringIO) -> N
 
 def test_the_console_form_is_for_people() -> None:
     stream = io.StringIO()
-    configure_logs(LogSettings(level="info", format="console"), stream)
+    configure_logs(LogSettings(level="info", format="console", requests="all"), stream)
     get_logger("skep.test").info("pack written", size_bytes=5, token="geheim")
     assert "pack written" in stream.getvalue()
     assert "size_bytes=5" in stream.getvalue()

@@ -82,7 +82,11 @@ async def test_jobs_run_to_their_end(hive: TestHive, admin: httpx.AsyncClient, k
     job = await finished(hive, admin, kind, **options)
     assert (job["state"], job["message"]) == ("done", job["message"])
     if kind == "fsck":
+        assert isinstance(job["result"], dict)
+        checked = job["result"].pop("checked")
         assert job["result"] == {"clean": True, "findings": []}
+        assert checked.pop("read_bytes") > 0
+        assert checked == {"manifests": 2, "chunks": 2, "packs": 2, "shards": 2}
     assert (await admin.get("/api/filesystem/data", params={"path": "/f"})).content == b"x" * 5000
 
 
@@ -137,10 +141,13 @@ async def test_fsck_finds_a_lost_shard(hive: TestHive, admin: httpx.AsyncClient)
     store = hive.drivers["s0"]
     for key in [info.key async for info in store.list("shards/")]:
         await store.delete(key)
+    first = (await finished(hive, admin, "fsck"))["result"]
     job = await finished(hive, admin, "fsck")
+    assert isinstance(first, dict)
     result = job["result"]
     assert isinstance(result, dict)
     assert result["clean"] is False
+    assert len(result["findings"]) == len(first["findings"]), "a second check must not repeat what the first one found"
     assert {finding["kind"] for finding in result["findings"]} & {"lost", "damaged"}
     broken = await admin.get("/api/filesystem/data", params={"path": "/f"})
     assert broken.status_code in (500, 503)
