@@ -170,7 +170,7 @@ async def test_fsck_names_the_files_that_need_what_is_lost(tmp_path: Path) -> No
             await admin.put("/api/filesystem/data", params={"path": path}, content=body)
         await admin.put("/api/chunk", content=b"a" * 5000)
         await admin.delete("/api/filesystem/info", params={"path": "/b"})
-        assert (await finished(hive, admin, "fsck"))["result"] == {"clean": True, "findings": []}
+        assert (await finished(hive, admin, "fsck"))["result"]["clean"] is True
         for info in [each async for each in store.list("shards/")]:
             await store.delete(info.key)
         findings = (await finished(hive, admin, "fsck"))["result"]["findings"]
@@ -181,5 +181,5 @@ async def test_fsck_names_the_files_that_need_what_is_lost(tmp_path: Path) -> No
         for path, body in {"/again/a": b"a" * 5000, "/again/b": b"b" * 5000, "/again/c": b"c" * 5000}.items():
             await finished(hive, admin, "repair")
             await admin.put("/api/filesystem/data", params={"path": path}, content=body)
-        assert (await finished(hive, admin, "fsck", read_data=True))["result"] == {"clean": True, "findings": []}
+        assert (await finished(hive, admin, "fsck", read_data=True))["result"]["clean"] is True
         assert (await admin.get("/api/filesystem/data", params={"path": "/d/a"})).content == b"a" * 5000
