@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from skep.base.clock import Clock
+
+T = TypeVar("T")
 
 
 async def wait_until(future: asyncio.Future[Any], clock: Clock, limit_s: float) -> bool:
@@ -29,3 +32,15 @@ async def wait_for_event(event: asyncio.Event, clock: Clock, limit_s: float) -> 
         return await wait_until(waiter, clock, limit_s)
     finally:
         waiter.cancel()
+
+
+async def to_the_end(doing: Awaitable[T]) -> T:
+    """The result of what, once begun, is waited for even if the caller is cancelled; then CancelledError."""
+    task = asyncio.ensure_future(doing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # the caller is gone: nobody else will look at it
+        raise

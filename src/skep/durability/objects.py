@@ -1,19 +1,21 @@
 """Objects: content that somebody stored by itself, under an id that the hive gave, without a file.
 
 The chunk door (``/api/chunk/``) stands on this. An object may be larger than one chunk; it is cut,
-sealed, coded and placed like any content, and found again by its id alone, by its owner alone.
+sealed, coded and placed like any content, and found again by its id alone, by its owner alone,
+against whose quota it counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from skep.base.errors import ChunkNotFound
 from skep.base.ids import Id, id_text, new_id
+from skep.base.waiting import to_the_end
 from skep.chunks.manifest import Manifest
 from skep.chunks.scheme import Scheme
 from skep.db import Database, Transaction, insert_new, prepared
@@ -31,6 +33,9 @@ _BY_ID = prepared(
     ).where(_o.id == sa.bindparam("object"))
 )
 _DELETE = prepared(sa.delete(s.objects).where(_o.id == sa.bindparam("object")))
+_SOME_OF_OWNER = prepared(
+    sa.select(_o.id, _o.domain_id, _o.manifest).where(_o.owner_id == sa.bindparam("owner")).order_by(_o.id).limit(500)
+)
 _DOMAIN_OF = prepared(
     sa.select(_d.id).where(_d.kind == "account", _d.owner_id == sa.bindparam("owner")).order_by(_d.created_us).limit(1)
 )
@@ -50,24 +55,52 @@ class StoredObject:
     created_us: int
 
 
+class Payer(Protocol):
+    """Whose room an object takes; all in the caller's transaction. The package that keeps spaces fills it."""
+
+    def room(self, tx: Transaction, owner_id: Id) -> int | None:
+        """Bytes that the owner may still store; None: no limit."""
+        ...
+
+    def charge(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
+        """Count new bytes, or raise QuotaExceeded."""
+        ...
+
+    def give_back(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
+        """Count bytes as gone."""
+        ...
+
+
+class References(Protocol):
+    """The part of the chunk service that gives chunks up."""
+
+    def release(self, tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None: ...
+
+
 class Objects:
     """Stores, finds and deletes objects. Lives on one event loop."""
 
-    def __init__(self, db: Database, chunks: ChunkService) -> None:
+    def __init__(self, db: Database, chunks: ChunkService, payer: Payer) -> None:
         self._db = db
         self._chunks = chunks
+        self._payer = payer
 
     async def put(
         self, owner_id: Id, stream: AsyncIterator[Buffer], *, scheme: Scheme | None, encryption: str
     ) -> StoredObject:
-        """Store a stream; ``scheme`` None is the hive's. Raises what ``ChunkService.write`` raises."""
+        """Store a stream; ``scheme`` None is the hive's.
+
+        Raises QuotaExceeded (then nothing is stored) and what ``ChunkService.write`` raises.
+        """
         domain_id = await self._domain_of(owner_id)
         keys = await self._chunks.domain(domain_id)
         used = scheme or self._chunks.scheme
+        room_bytes = await self._db.read(lambda tx: self._payer.room(tx, owner_id))
         with self._chunks.writing():
-            content = await self._chunks.write(keys, stream, scheme=used)
+            content = await self._chunks.write(keys, stream, scheme=used, limit_bytes=room_bytes)
 
             def work(tx: Transaction) -> StoredObject:
+                self._payer.charge(tx, owner_id, content.size_bytes)
                 self._chunks.reference(tx, domain_id, [content.manifest])
                 made = StoredObject(
                     new_id(),
@@ -82,7 +115,7 @@ class Objects:
                 tx.run(_INSERT, _row(made))
                 return made
 
-            return await self._db.write(work)
+            return await to_the_end(self._db.write(work))
 
     async def get(self, owner_id: Id, object_id: Id) -> StoredObject:
         """An object of this owner. Raises ChunkNotFound, also for another's."""
@@ -104,7 +137,9 @@ class Objects:
 
         def work(tx: Transaction) -> None:
             stored = _owned(tx.one(_BY_ID, {"object": object_id}), owner_id, object_id)
-            tx.run(_DELETE, {"object": object_id})
+            if not tx.run(_DELETE, {"object": object_id}):
+                raise _missing(object_id)  # another deleted it in the same moment, and gave its room back
+            self._payer.give_back(tx, owner_id, stored.size_bytes)
             self._chunks.release(tx, stored.domain_id, [stored.manifest])
 
         await self._db.write(work)
@@ -137,7 +172,7 @@ def _row(stored: StoredObject) -> dict[str, object]:
 
 def _owned(row: tuple[Any, ...] | None, owner_id: Id, object_id: Id) -> StoredObject:
     if row is None or bytes(row[1]) != owner_id:
-        raise ChunkNotFound(f"There is no chunk {id_text(object_id)}.")
+        raise _missing(object_id)
     found, owner, domain, encryption, durability, size, manifest, created = row
     return StoredObject(
         bytes(found),
@@ -149,3 +184,15 @@ def _owned(row: tuple[Any, ...] | None, owner_id: Id, object_id: Id) -> StoredOb
         Manifest.decode(bytes(manifest)),
         int(created),
     )
+
+
+def _missing(object_id: Id) -> ChunkNotFound:
+    return ChunkNotFound(f"There is no chunk {id_text(object_id)}.")
+
+
+def drop_objects_of(tx: Transaction, chunks: References, owner_id: Id) -> None:
+    """Forget all objects of an owner who goes; there is nobody left to ask for them."""
+    while rows := tx.rows(_SOME_OF_OWNER, {"owner": owner_id}):
+        for object_id, domain_id, manifest in rows:
+            tx.run(_DELETE, {"object": object_id})
+            chunks.release(tx, bytes(domain_id), [Manifest.decode(bytes(manifest))])

@@ -18,6 +18,7 @@ from skep.filesystem.content import FileContent
 from skep.filesystem.digests import Digests
 from skep.filesystem.hooks import SpaceHooks
 from skep.filesystem.names import check_name, split_path
+from skep.filesystem.quota import PersonalSpaces
 from skep.filesystem.records import (
     ALWAYS,
     BatchItem,
@@ -45,6 +46,7 @@ __all__ = [
     "KeptManifest",
     "Limits",
     "NodeInfo",
+    "PersonalSpaces",
     "Retention",
     "SpaceHooks",
     "SpaceInfo",

@@ -92,6 +92,11 @@ _USED = prepared(
     .join_from(s.nodes, s.versions, _v.node_id == _n.id)
     .where(_n.space_id == sa.bindparam("space"))
 )
+_OBJECTS = prepared(
+    sa.select(sa.cast(sa.func.coalesce(sa.func.sum(s.objects.c.size_bytes), 0), sa.BigInteger)).where(
+        s.objects.c.owner_id == sa.bindparam("owner")
+    )
+)
 _COUNT = prepared(sa.select(sa.func.count()).select_from(s.nodes).where(_n.space_id == sa.bindparam("space")))
 _TOPS = prepared(sa.select(_n.id).where(_n.space_id == sa.bindparam("space"), _n.parent_id.is_(None)).order_by(_n.id))
 _JOURNAL = prepared(
@@ -142,9 +147,9 @@ async def repair(db: Database) -> int:
         space_id, node_id = finding.space_id, finding.node_id
 
         def work(tx: Transaction, space_id: Id = space_id, node_id: Id | None = node_id) -> None:
-            spaces.lock(tx, space_id)
+            space = spaces.lock(tx, space_id)
             if node_id is None:
-                tx.run(_SET_USED, {"space": space_id, "sum_bytes": tx.value(_USED, {"space": space_id})})
+                tx.run(_SET_USED, {"space": space_id, "sum_bytes": _used(tx, space)})
             else:
                 _correct_sizes(tx, node_id)
 
@@ -273,9 +278,9 @@ def _check_spaces(tx: Transaction, after: Id) -> Page:
         return [], None
     space = page[0]
     findings: list[Finding] = []
-    used = tx.value(_USED, {"space": space.id})
+    used = _used(tx, space)
     if used != space.used_bytes:
-        message = f"space {space.name!r} says {space.used_bytes} bytes, its versions have {used}"
+        message = f"space {space.name!r} says {space.used_bytes} bytes, its versions and objects have {used}"
         findings.append(Finding("used-bytes", space.id, None, message, repairable=True))
     reachable = sum(tx.value(_COUNT_BELOW, {"top": row[0]}) or 0 for row in tx.rows(_TOPS, {"space": space.id}))
     nodes = tx.value(_COUNT, {"space": space.id})
@@ -284,6 +289,14 @@ def _check_spaces(tx: Transaction, after: Id) -> Page:
         findings.append(Finding("unreachable", space.id, None, message))
     _check_journal(tx, space, findings)
     return findings, space.id
+
+
+def _used(tx: Transaction, space: spaces.Space) -> int:
+    """What counts against the quota: all versions, and of a person the objects too."""
+    used: int = tx.value(_USED, {"space": space.id}) or 0
+    if space.kind == "personal":
+        used += tx.value(_OBJECTS, {"owner": space.owner_id}) or 0
+    return used
 
 
 def _check_journal(tx: Transaction, space: spaces.Space, findings: list[Finding]) -> None:

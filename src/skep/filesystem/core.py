@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 from skep.base.clock import Clock
 from skep.base.errors import BadInput, InvalidPath
+from skep.base.waiting import to_the_end
 from skep.db import Database, Transaction
 from skep.events import EventLog, Journal
 from skep.filesystem.books import Books
@@ -62,15 +62,4 @@ class Core:
 
         So a lease on chunks is never given up while the commit that references them may still come.
         """
-        return await _shielded(self._db.write(work))
-
-
-async def _shielded(doing: Awaitable[T]) -> T:
-    task = asyncio.ensure_future(doing)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # the caller is gone: nobody else will look at it
-        raise
+        return await to_the_end(self._db.write(work))

@@ -8,6 +8,7 @@ from skep.base.errors import InUse
 from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
+from skep.durability.objects import drop_objects_of
 from skep.filesystem import spaces
 from skep.filesystem.service import Filesystem
 
@@ -37,8 +38,9 @@ class SpaceHooks:
         self._filesystem.create_space(tx, "group", group_id, name)
 
     def user_deleting(self, tx: Transaction, user_id: Id, name: str) -> None:
-        """Take the user's space away. Raises InUse while files are in it or in its trash."""
+        """Take the user's space away, and what they stored as chunks. Raises InUse while there are files or trash."""
         self._remove(tx, "personal", user_id, f"the user {name!r}")
+        drop_objects_of(tx, self._filesystem.books.chunks, user_id)
         tx.run(_DELETE_TAGS, {"user": user_id})
 
     def group_deleting(self, tx: Transaction, group_id: Id, name: str) -> None:

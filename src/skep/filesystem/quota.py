@@ -1,4 +1,4 @@
-"""Quotas: a space may hold so many bytes, all versions and the trash counted.
+"""Quotas: a space may hold so many bytes, all versions and the trash counted, and of a person also their objects.
 
 Checked three times: before a body is taken (``require_room`` with the declared length), while it streams
 (the service counts against ``room``), and in the transaction that commits it: ``charge`` is one guarded UPDATE, so
@@ -70,3 +70,26 @@ def give_back(tx: Transaction, space_id: Id, size_bytes: int) -> None:
     """Count bytes of a space as gone. Locks the row of the space."""
     if not tx.run(_RETURN, {"space": space_id, "size_bytes": size_bytes}):
         raise SpaceNotFound("no such space")
+
+
+class PersonalSpaces:
+    """Objects count against the personal space of their owner: fills the ``Payer`` of ``durability.objects``."""
+
+    def room(self, tx: Transaction, owner_id: Id) -> int | None:
+        """Bytes that still fit; None: no limit. Raises SpaceNotFound."""
+        return room(_personal(tx, owner_id))
+
+    def charge(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
+        """Count new bytes, or raise QuotaExceeded and count nothing."""
+        charge(tx, _personal(tx, owner_id).id, size_bytes)
+
+    def give_back(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
+        """Count bytes as gone."""
+        give_back(tx, _personal(tx, owner_id).id, size_bytes)
+
+
+def _personal(tx: Transaction, owner_id: Id) -> Space:
+    space = spaces.of_owner(tx, "personal", owner_id)
+    if space is None:
+        raise SpaceNotFound("there is no personal space to count this against")
+    return space

@@ -33,7 +33,7 @@ class SpaceInfo(Record, frozen=True):
     quota_bytes: int | None
     """None: no limit."""
     used_bytes: int
-    """The bytes of all versions, the trash included."""
+    """The bytes of all versions, the trash included; of a personal space also its owner's objects."""
     cursor: str
     """Where the journal stands: follow changes from here to see all that comes later."""
     created_us: int

@@ -28,7 +28,7 @@ from skep.durability.objects import Objects
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
 from skep.events import EventLog, Hub, Journal
-from skep.filesystem import Filesystem, SpaceHooks
+from skep.filesystem import Filesystem, PersonalSpaces, SpaceHooks
 from skep.frontends.api.app import api_app
 from skep.frontends.api.jobs import Jobs
 from skep.frontends.api.services import Services
@@ -95,7 +95,7 @@ async def open_hive(
         chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings))
         closing.push_async_callback(chunks.close)
         await chunks.start()
-        objects = Objects(db, chunks)
+        objects = Objects(db, chunks, PersonalSpaces())
 
         # what they mean, and to whom
         hub = Hub(queue_max=settings.limits.subscriber_queue)

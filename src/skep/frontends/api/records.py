@@ -49,7 +49,7 @@ class Space(msgspec.Struct, frozen=True):
     quota_bytes: int | None
     """None: no limit."""
     used_bytes: int
-    """All versions, trash included."""
+    """All versions, trash included; of a personal space also what its owner stored through ``/api/chunk/``."""
     cursor: str
     """Ask for changes from here to see all that comes later."""
     created_us: int

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
+import sqlalchemy as sa
 
-from skep.testing.hive import open_test_hive
+from skep.db import prepared, schema
+from skep.filesystem import check, repair
+from skep.testing.hive import TestHive, open_test_hive
 
 CHUNK = "/api/chunk/"
 SAMPLE = (
@@ -60,3 +65,50 @@ async def test_other_bad_input(ada: httpx.AsyncClient) -> None:
     assert (unknown.status_code, "aes256-gcm" in unknown.json()["detail"]) == (400, True)
     assert (await ada.post(CHUNK, files={"durability": (None, "none")})).status_code == 400
     assert (await ada.post(CHUNK, content=b"x")).status_code == 400
+
+
+async def used_bytes(client: httpx.AsyncClient) -> int:
+    used: int = (await client.get("/api/filesystem/spaces")).json()["spaces"][0]["used_bytes"]
+    return used
+
+
+async def test_chunks_count_against_the_quota_of_their_owner(hive: TestHive, ada: httpx.AsyncClient) -> None:
+    admin = await hive.client("root", is_admin=True)
+    space = (await ada.get("/api/filesystem/spaces")).json()["spaces"][0]["id"]
+    await admin.patch(f"/api/filesystem/spaces/{space}", json={"quota_bytes": 10})
+    kept = await ada.put(CHUNK, content=b"123456")
+    assert (kept.status_code, await used_bytes(ada)) == (201, 6)
+    full = await ada.put(CHUNK, content=b"12345")
+    assert (full.status_code, full.json()["code"]) == (507, "quota-exceeded")
+    streamed = await ada.put(CHUNK, content=_pieces(2_000_000))
+    assert (streamed.status_code, streamed.json()["code"]) == (507, "quota-exceeded")
+    file = await ada.put("/api/filesystem/data", params={"path": "/f"}, content=b"12345")
+    assert file.status_code == 507
+    assert [finding async for finding in check(hive.hive.db)] == []
+    assert (await ada.delete(kept.headers["location"])).status_code == 204
+    assert await used_bytes(ada) == 0
+    assert (await ada.put(CHUNK, content=b"12345")).status_code == 201
+
+
+async def _pieces(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // 1000):
+        yield b"x" * 1000
+
+
+async def test_a_wrong_sum_of_chunks_is_found_and_corrected(hive: TestHive, ada: httpx.AsyncClient) -> None:
+    await ada.put(CHUNK, content=b"123456")
+    db = hive.hive.db
+    await db.write(lambda tx: tx.run(prepared(sa.update(schema.spaces).values(used_bytes=0))))
+    assert [finding.check async for finding in check(db)] == ["used-bytes"]
+    assert await repair(db) == 1
+    assert await used_bytes(ada) == 6
+
+
+async def test_chunks_of_a_user_who_goes_are_let_go(hive: TestHive, ada: httpx.AsyncClient) -> None:
+    admin = await hive.client("root", is_admin=True)
+    await ada.put(CHUNK, content=b"123456")
+    assert (await admin.delete("/api/auth/users/ada")).status_code == 204
+    db = hive.hive.db
+    left = await db.read(lambda tx: tx.rows(prepared(sa.select(schema.objects.c.id))))
+    held = await db.read(lambda tx: tx.rows(prepared(sa.select(schema.chunks.c.refs))))
+    assert (left, held) == ([], [(0,)])
