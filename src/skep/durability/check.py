@@ -5,7 +5,8 @@ Checks, each in bounded pages:
 1. every use that a version or object makes of a chunk has a chunk row, and ``refs`` is their number;
 2. every chunk row points at a pack row, and the packs' sums are right;
 3. every shard row that claims to be good is on its store with the right size;
-4. with ``read_data``: every block of every shard is verified, and every chunk is opened and has its id.
+4. with ``read_data``: every block of every shard is verified, every pack's index is read, and every
+   chunk is opened and has its id.
 
 What can be mended by repair is queued for it; the rest is reported. Nothing else is changed.
 """
@@ -21,9 +22,10 @@ from typing import Literal
 import sqlalchemy as sa
 
 from skep.base.clock import Clock
-from skep.base.errors import CorruptChunk, CorruptRecord, ObjectNotFound, SkepError
+from skep.base.errors import CorruptChunk, CorruptPack, CorruptRecord, ObjectNotFound, SkepError
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
+from skep.chunks.pack import TRAILER_BYTES, index_tail_size, read_index
 from skep.chunks.seal import chunk_id, open_sealed
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
@@ -271,6 +273,7 @@ class Checker:
         verdict = await self._scrubber.scrub(pack_id, mark=False)
         if verdict.corrupt:
             self.report.add("damaged", pack_id.hex(), f"pack {pack_id.hex()} has {verdict.corrupt} corrupt shards")
+        await self._check_index(pack_id)
         rows = await self._db.read(lambda tx: tx.rows(_CHUNKS_OF, {"pack": pack_id}))
         for domain_id, id_, offset, size, plain_bytes in rows:
             try:
@@ -281,6 +284,20 @@ class Checker:
             except SkepError as error:
                 self.report.lost_chunks.add((domain_id, id_))
                 self.report.add("lost", id_.hex(), f"chunk {id_.hex()} cannot be read: {error.message}")
+
+    async def _check_index(self, pack_id: bytes) -> None:
+        """The index is what a recovery reads; a pack that cannot be read at all is found by its chunks."""
+        packs, key = self._chunks.packs, self._chunks.index_key
+        try:
+            pack, _ = await packs.places(pack_id)
+            trailer = await packs.range(pack_id, pack.size_bytes - TRAILER_BYTES, TRAILER_BYTES)
+            tail_bytes = index_tail_size(trailer)
+            tail = await packs.range(pack_id, pack.size_bytes - tail_bytes, tail_bytes)
+            await self._chunks.code(lambda: read_index(key, tail, pack.size_bytes))
+        except CorruptPack as error:
+            self.report.add("damaged", pack_id.hex(), f"the index of pack {pack_id.hex()}: {error.message}")
+        except SkepError:
+            return
 
     async def _open(self, domain_id: Id, id_: bytes, sealed: bytes | bytearray | memoryview, plain_bytes: int) -> None:
         keys = await self._chunks.domain(domain_id)

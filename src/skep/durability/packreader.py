@@ -2,8 +2,8 @@
 
 A range is fetched from the data shards that hold it, whole blocks at a time, and every block is
 checked against its keyed hash before a byte of it is used. A shard that is missing or corrupt is
-reported, and the same range of k others rebuilds it; a store that is slow is given three times its
-own usual time, then the others are asked as well and the first answer counts.
+reported, and the same range of k others rebuilds it. A store that is slow is given three times what
+stores of the pack usually take, then others are asked as well and the first answers count.
 """
 
 from __future__ import annotations
@@ -122,25 +122,37 @@ class PackReader:
         if not piece.pack.scheme.parity_shards:
             return await self._only(piece, member)
         direct = asyncio.create_task(self._fetch(piece, piece.number, member))
+        patience_s = self._patience_s(piece.pack)
         try:
-            await asyncio.wait([direct], timeout=self._patience_s(member))
+            await asyncio.wait([direct], timeout=patience_s)
         except asyncio.CancelledError:
             direct.cancel()
             raise
         if not direct.done():
-            self._counters.hedged_reads += 1
+            self._hedged([member], patience_s)
             return await _first([direct, asyncio.create_task(self._rebuild(piece))])
         try:
             return direct.result()
         except SkepError:
             return await self._rebuild(piece)
 
-    def _patience_s(self, member: Member) -> float | None:
-        """How long to wait for a store alone; None: until it answers or fails."""
-        options = self._options
+    def _patience_s(self, pack: PackPlaces) -> float | None:
+        """How long to wait before others are asked; None: until there is an answer.
+
+        From the k-th quickest of the pack's stores, so that a slow one does not buy itself more time.
+        """
+        options, k = self._options, pack.scheme.data_shards
         if not options.hedge:
             return None
-        return min(options.hedge_max_s, max(options.hedge_min_s, HEDGE_FACTOR * member.latency_s))
+        usual = sorted(member.latency_s for place in pack.shards if (member := self._stores.get(place.store_id)))
+        usual_s = usual[min(k, len(usual)) - 1] if usual else 0.0
+        return min(options.hedge_max_s, max(options.hedge_min_s, HEDGE_FACTOR * usual_s))
+
+    def _hedged(self, slow: Sequence[Member], waited_s: float | None) -> None:
+        """Count it, and let the stores be taken for as slow as they have been at least."""
+        self._counters.hedged_reads += 1
+        for member in slow:
+            member.note_latency(max(member.latency_s * 1.001, waited_s or 0.0))
 
     async def _only(self, piece: _Piece, member: Member) -> Buffer:
         """From the one shard that holds it: no other can stand in."""
@@ -189,24 +201,54 @@ class PackReader:
     async def _rebuild(self, piece: _Piece) -> Buffer:
         """The same payload range of any k shards gives back the wanted one."""
         scheme = piece.pack.scheme
-        order = self._rebuild_order(piece)
-        gathered: dict[int, Buffer] = {}
-        errors: list[SkepError] = []
-        while len(gathered) < scheme.data_shards and order:
-            need = scheme.data_shards - len(gathered)
-            batch, order = order[:need], order[need:]
-            results = await _settled([self._fetch(piece, number, member) for number, member in batch])
-            for (number, member), result in zip(batch, results, strict=True):
-                if not isinstance(result, SkepError):
-                    gathered[number] = result
-                elif member.state != "lost":
-                    errors.append(result)
+        gathered, errors = await self._gather(piece, self._rebuild_order(piece))
         if len(gathered) < scheme.data_shards:
             raise self._lost(piece, len(gathered), errors)
         if piece.number in gathered:
             return gathered[piece.number]
         self._counters.rebuilt_reads += 1
         return await self._run(piece.length, lambda: _rebuild_one(scheme, gathered, piece.number))
+
+    async def _gather(
+        self, piece: _Piece, order: Sequence[tuple[int, Member]]
+    ) -> tuple[dict[int, Buffer], list[SkepError]]:
+        """The range from the first k shards that give it, and what went wrong at stores that are not given up.
+
+        One more shard is asked for each that fails, and whenever patience ends.
+        """
+        need, rest = piece.pack.scheme.data_shards, list(order)
+        asked: dict[asyncio.Task[Buffer], tuple[int, Member]] = {}
+        gathered: dict[int, Buffer] = {}
+        errors: list[SkepError] = []
+
+        def ask(count: int) -> None:
+            for number, member in rest[:count]:
+                asked[asyncio.create_task(self._fetch(piece, number, member))] = (number, member)
+            del rest[:count]
+
+        try:
+            ask(need)
+            while asked and len(gathered) < need:
+                patience_s = self._patience_s(piece.pack) if rest else None
+                done, _ = await asyncio.wait(asked, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    number, member = asked.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        gathered[number] = task.result()
+                    elif not isinstance(error, SkepError):
+                        raise error
+                    elif member.state != "lost":
+                        errors.append(error)
+                if not done:
+                    self._hedged([member for _, member in asked.values()], patience_s)
+                    ask(1)
+                elif len(gathered) + len(asked) < need:
+                    ask(need - len(gathered) - len(asked))
+        finally:
+            for task in asked:
+                task.cancel()
+        return gathered, errors
 
     def _rebuild_order(self, piece: _Piece) -> list[tuple[int, Member]]:
         """Shards to ask, the most promising first; the wanted one and stores that rest come last."""
@@ -257,22 +299,6 @@ async def _all(calls: Sequence[Awaitable[Buffer]]) -> list[Buffer]:
     except BaseException:
         await _end(tasks)
         raise
-
-
-async def _settled(calls: Sequence[Awaitable[Buffer]]) -> list[Buffer | SkepError]:
-    """What each gave, or the SkepError that it raised; anything else is raised."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    except BaseException:
-        await _end(tasks)
-        raise
-    outcomes: list[Buffer | SkepError] = []
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, SkepError):
-            raise result
-        outcomes.append(result)
-    return outcomes
 
 
 async def _first(tasks: Sequence[asyncio.Task[Buffer]]) -> Buffer:

@@ -165,10 +165,11 @@ class Places:
 
     behind: dict[str, Store] = field(default_factory=dict)
     faults: list[FaultStore] = field(default_factory=list)
+    clock: Clock = field(default_factory=SystemClock)
 
     def open(self, url: str, secret: bytes | None) -> Store:
         """The store of a URL; the secret is not looked at."""
-        store = faulty_store(inner=self.behind.setdefault(url, memory_store()))
+        store = faulty_store(inner=self.behind.setdefault(url, memory_store()), clock=self.clock)
         self.faults.append(store)
         return store
 
@@ -187,7 +188,7 @@ async def open_rig(
     migrate(url)
     clock = clock or SystemClock()
     db = await Database.open(url, clock=clock)
-    places, master = Places(), MasterKey.create()
+    places, master = Places(clock=clock), MasterKey.create()
     members = StoreSet(db, master.hive_keys(), HIVE_ID, places.open, clock=clock)
     for number in range(stores):
         await members.add(f"d{number}", f"memory:d{number}", f"zone{number}")
@@ -229,7 +230,7 @@ async def recovered_rig(
     try:
         master = master or rig.master
         result = await Recoverer(db, master, await found_stores(stores), load_export).run()
-        places = Places(dict(stores))
+        places = Places(dict(stores), clock=rig.clock)
         members = StoreSet(db, master.hive_keys(), HIVE_ID, places.open, clock=rig.clock)
         await members.load()
         chunks = ChunkService(db, members, master, Options(straggler_s=0.2, repair_delay_s=0.0))
