@@ -133,9 +133,7 @@ class Run:
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(self._check_client, self._clients))
         self._cut_off += len(cut_off)
-        self._cut_off_done += sum(
-            client.state.tree.files.keys() == states[1].tree.files.keys() for client, states in cut_off
-        )
+        self._cut_off_done += sum(client.settled_on for client in cut_off)
         calls = self._nursery.calls()
         self._fsck(calls)
         calls.close()
