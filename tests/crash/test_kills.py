@@ -103,7 +103,7 @@ class Run:
         """Some hives are killed before they are up."""
         while self._chance.random() < 0.1:
             self._nursery.begin()
-            time.sleep(self._chance.uniform(0, 0.3))
+            time.sleep(self._chance.uniform(0, 0.3))  # the moment of the kill: chance is the point
             self._nursery.kill()
         self._nursery.begin()
         self._nursery.wait_until_ready()
@@ -121,7 +121,7 @@ class Run:
     def _live_and_die(self) -> None:
         failures: list[str] = []
         threads = all_at_once(self._nursery, [*self._clients, self._keeper], failures)
-        time.sleep(self._chance.uniform(0.02, LIFE_MAX_S))
+        time.sleep(self._chance.uniform(0.02, LIFE_MAX_S))  # the moment of the kill: chance is the point
         self._nursery.kill()
         for thread in threads:
             thread.join(60)
