@@ -8,7 +8,8 @@ is closed and written in a task of its own.
 What always holds:
 - a chunk is pending (in ``_pending``) from before it is appended until its pack is done or failed;
 - ``OpenPack.done`` is resolved exactly once, after which no writer waits for the pack;
-- there are at most ``packs_max`` packs, open and being written together: that bounds memory.
+- there are at most ``packs_max`` packs, open and being written together: that bounds memory. A put that
+  is late may go on until a writer waits for that memory.
 """
 
 from __future__ import annotations
@@ -73,6 +74,9 @@ class PackRoom:
         self._pending: dict[tuple[Id, bytes], OpenPack] = {}
         self._lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[WrittenShard]] = set()
+        """Puts of packs that are done without them."""
+        self._closing = False
 
     @property
     def in_flight(self) -> int:
@@ -89,6 +93,7 @@ class PackRoom:
                 pack.busy = True
                 return pack
             self.want([each for each in self._open if not each.busy])
+            self._end_late()
             self._changed.clear()
             await self._changed.wait()
 
@@ -148,7 +153,11 @@ class PackRoom:
             pack.done.set_exception(error)
             pack.done.exception()  # a pack whose writers are all gone fails without a log entry
         if written is not None:
+            self._late.update(written.late)
+            if self._closing:
+                self._end_late()
             await written.finish()
+            self._late.difference_update(written.late)
         with self._lock:
             for claim in pack.claims:
                 if self._pending.get(claim) is pack:
@@ -175,6 +184,17 @@ class PackRoom:
     def pending(self, domain_id: Id, chunk_id: bytes) -> OpenPack | None:
         """The pack on its way that holds this chunk, if there is one."""
         return self._pending.get((domain_id, chunk_id))
+
+    def _end_late(self) -> None:
+        """Stop late puts: their packs' memory is wanted, and repair makes them good."""
+        for task in self._late:
+            task.cancel()
+
+    async def close(self) -> None:
+        """``drain``, without waiting for late puts."""
+        self._closing = True
+        self._end_late()
+        await self.drain()
 
     async def drain(self) -> None:
         """Write every open pack and wait for all that are on their way (at shutdown)."""

@@ -106,7 +106,7 @@ class ChunkService:
         """Finish what is on its way and stop the threads; the stores stay open."""
         self._closed = True
         await self._groups.close()
-        await self.room.drain()
+        await self.room.close()
         await self.flush_damage()
         self._threads.shutdown(wait=True)
         self._coders.shutdown(wait=True)

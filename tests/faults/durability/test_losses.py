@@ -11,6 +11,7 @@ import pytest
 
 from skep.base.errors import Integrity, QuorumNotReached, StoreFull, StoreUnavailable
 from skep.chunks.scheme import Scheme
+from skep.durability.options import Options
 from skep.stores.wrappers.fault import Fault, Kind
 from skep.testing.durable import Rig, open_rig
 
@@ -109,7 +110,8 @@ async def test_lost_shards_come_back(tmp_path: Path, name: str) -> None:
     "kind", [Kind.FAIL_BEFORE, Kind.FAIL_AFTER, Kind.GONE, Kind.FULL, Kind.READ_ONLY, Kind.CANCELLED]
 )
 async def test_a_put_that_fails_degrades_the_pack_and_is_made_good(tmp_path: Path, kind: Kind) -> None:
-    async with open_rig(tmp_path, "ec(2,2)", stores=4) as rig:
+    options = Options(straggler_s=0.02, repair_delay_s=0.0, put_timeout_s=5.0)
+    async with open_rig(tmp_path, "ec(2,2)", stores=4, options=options) as rig:
         rig.faults[1].script(Fault("put", kind, times=None))
         content = await rig.put(BODY)
         assert await rig.get(content) == BODY

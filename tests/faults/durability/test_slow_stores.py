@@ -166,3 +166,15 @@ async def test_a_failing_store_is_replaced_by_a_spare_one_at_once(tmp_path: Path
             await rig.put(random.Random(seed).randbytes(2000))
         assert await rig.repairer.backlog() == 0
         assert (await rig.check(read_data=True)).clean
+
+
+async def test_late_puts_make_room_for_writers_and_for_a_stop(tmp_path: Path, clock: FakeClock) -> None:
+    """The slow store's clock never moves: nothing may wait for it."""
+    options = quick(packs_max=2)
+    async with open_rig(tmp_path, "ec(2,2)", stores=4, clock=clock, options=options) as rig:
+        rig.faults[1].script(Fault("put", Kind.SLOW, times=None, delay_s=HOUR_S))
+        bodies = [random.Random(seed).randbytes(3000) for seed in range(6)]
+        contents = [await asyncio.wait_for(rig.put(body), 10) for body in bodies]
+        assert [await rig.get(content) for content in contents] == bodies
+        assert await rig.repairer.backlog() == 6
+        await asyncio.wait_for(rig.chunks.close(), 10)
