@@ -74,7 +74,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def skep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A hive made by ``skep up``, and its administrator logged in."""
-    program = Program(tmp_path_factory.mktemp("home"), free_port())
+    program = Program(tmp_path_factory.mktemp("home"), free_port(), {"SKEP_AUTH_REGISTRATION": "invite"})
     try:
         made = program.json("up")
         assert made["url"] == program.url
@@ -205,6 +205,29 @@ def test_people(skep: Program) -> None:
     ann("app-password", "rm", ann.json("app-password")[0]["id"])
     ann("logout")
     ann("ls", "/", exits=4)
+
+
+def test_somebody_invited_registers_and_sets_a_password(skep: Program) -> None:
+    token = skep.json("invite", "add")["token"]
+    guest = Program(skep.home, skep.port, {"XDG_CONFIG_HOME": str(skep.home / "guest")})
+    first, second = "quiet meadow 41 lantern\n", "another quiet meadow 77\n"
+    assert "by invite" in guest("register", skep.url, "-u", "gil", "--password-stdin", typed=first, exits=4)
+    made = guest.json("register", skep.url, "-u", "gil", "--invite", token, "--password-stdin", typed=first)
+    assert made["user"]["name"] == "gil"
+    assert guest("whoami").startswith("gil, at")
+    assert "wrong" in guest("passwd", "--password-stdin", typed=second + second, exits=4)
+    guest("passwd", "--password-stdin", typed=first + second)
+    assert guest("whoami").startswith("gil, at")
+    guest("login", skep.url, "-u", "gil", "--password-stdin", typed=second)
+    skep("user", "quota", "gil", "1KB")
+    guest("mkdir", "/d")
+    (skep.home / "large").write_bytes(bytes(2000))
+    assert "not fit" in guest("put", "large", "/d/large", exits=8)
+    assert "no limit" in skep("user", "quota", "gil", "none")
+    guest("put", "large", "/d/large")
+    skep("group", "add", "quartet")
+    skep("group", "rename", "quartet", "quintet")
+    assert skep.json("group", "quota", "quintet")["name"] == "quintet"
 
 
 def test_several_shells_share_one_login(skep: Program) -> None:

@@ -152,6 +152,8 @@ class Accounts(Logins):
                 full_name=old.full_name if new_full_name is None else new_full_name,
                 is_admin=old.is_admin if is_admin is None else is_admin,
             )
+            if new_name not in (None, old.name) and self._hooks is not None:
+                self._hooks.user_renamed(tx, old.id, str(new_name))
             if new_hash is not None:
                 self._replace_password(tx, old.id, new_hash)
             self._void_after(tx, old.id)

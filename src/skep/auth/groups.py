@@ -26,6 +26,11 @@ _PAGE_OF_USER = prepared(
     .limit(sa.bindparam("page"))
 )
 _INSERT = insert_new(groups, or_ignore=True)
+_RENAME = prepared(
+    sa.update(groups)
+    .where(groups.c.id == sa.bindparam("for_group"))
+    .values(name=sa.bindparam("new_name"), name_key=sa.bindparam("new_key"))
+)
 _DELETE = prepared(sa.delete(groups).where(groups.c.id == sa.bindparam("for_group")))
 _MEMBERS = prepared(
     sa.select(memberships.c.user_id, users.c.name, memberships.c.role)
@@ -101,8 +106,20 @@ def insert_group(tx: Transaction, name: str) -> GroupInfo:
     group = GroupInfo(new_id(), name, tx.now_us)
     row = {"id": group.id, "name": name, "name_key": key_of(name), "created_us": tx.now_us}
     if tx.run(_INSERT, row) != 1:
-        raise AlreadyExists(f"a group of the name {name!r} is there: choose another", field="name")
+        raise _taken(name)
     return group
+
+
+def set_group_name(tx: Transaction, group_id: Id, name: str) -> None:
+    """Give a group another name. Raises AlreadyExists."""
+    taken = tx.one(_BY_NAME, {"for_name": key_of(name)})
+    if taken is not None and bytes(taken[0]) != group_id:
+        raise _taken(name)
+    tx.run(_RENAME, {"for_group": group_id, "new_name": name, "new_key": key_of(name)})
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"a group of the name {name!r} is there: choose another", field="name")
 
 
 def set_member(tx: Transaction, group_id: Id, user_id: Id, role: str) -> None:

@@ -23,6 +23,14 @@ class UserHooks(Protocol):
         """A group was made."""
         ...
 
+    def user_renamed(self, tx: Transaction, user_id: Id, name: str) -> None:
+        """A user has another name now."""
+        ...
+
+    def group_renamed(self, tx: Transaction, group_id: Id, name: str) -> None:
+        """A group has another name now."""
+        ...
+
 
 class DeletionHooks(Protocol):
     """Called while the row is still there. Raise InUse to refuse, saying what must go first."""

@@ -28,6 +28,7 @@ from skep.auth.groups import (
     no_such_group,
     remove_group,
     role_in,
+    set_group_name,
     set_member,
     the_group,
 )
@@ -78,6 +79,20 @@ class Auth(Accounts):
             return group
 
         return await self._db.write(make)
+
+    async def rename_group(self, principal: Principal, group: Id | str, name: str) -> GroupInfo:
+        """Give a group another name (administrators). Raises Forbidden, GroupNotFound, InvalidName, AlreadyExists."""
+        principal.require_admin()
+        shown = names.group_name(name)
+
+        def rename(tx: Transaction) -> GroupInfo:
+            found = the_group(tx, group)
+            set_group_name(tx, found.id, shown)
+            if self._hooks is not None:
+                self._hooks.group_renamed(tx, found.id, shown)
+            return the_group(tx, found.id)
+
+        return await self._db.write(rename)
 
     async def list_groups(self, principal: Principal, *, after: str = "", limit: int = 100) -> list[GroupInfo]:
         """Groups by name, after the name ``after``: one's own, or all for an administrator."""

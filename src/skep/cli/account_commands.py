@@ -1,24 +1,21 @@
-"""``skep login|logout|whoami``."""
+"""``skep register|login|logout|whoami|passwd``."""
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from skep.base.errors import BadInput, SkepError
+from skep.base.errors import SkepError
 from skep.cli.credentials import CredentialFile, Login, credentials_path
 from skep.cli.options import with_hive, with_output
 from skep.cli.output import Output, human_size, shown
+from skep.cli.passwords import new_password, password, stdin_option
 from skep.client.hive import Hive
-
-PASSWORD_MAX = 4096
 
 
 @click.command()
 @click.argument("url")
 @click.option("-u", "--user", metavar="NAME", help="Who you are (asked for if left out).")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@stdin_option
 @with_output
 def login(output: Output, url: str, user: str | None, password_stdin: bool) -> None:
     """Log in to a hive and remember it.
@@ -33,21 +30,55 @@ def login(output: Output, url: str, user: str | None, password_stdin: bool) -> N
     """
     with Hive.connect(url, None) as hive:
         name = user if user is not None else click.prompt("User", err=True)
-        tokens = hive.accounts.login(name, _password(password_stdin))
+        tokens = hive.accounts.login(name, password(password_stdin))
         CredentialFile(credentials_path()).put(Login(hive.url, name, tokens))
         output.value({"hive": hive.url, "user": name}, f"logged in to {hive.url} as {shown(name)}")
 
 
-def _password(from_stdin: bool) -> str:
-    if not from_stdin:
-        if not sys.stdin.isatty():
-            raise BadInput("there is no terminal to ask for a password: give --user and --password-stdin")
-        answer: str = click.prompt("Password", hide_input=True, err=True)
-        return answer
-    text = sys.stdin.readline(PASSWORD_MAX).rstrip("\r\n")
-    if not text:
-        raise BadInput("standard input has no password in its first line")
-    return text
+@click.command()
+@click.argument("url")
+@click.option("-u", "--user", metavar="NAME", help="The name to be known by (asked for if left out).")
+@click.option("--email", default="", help="The e-mail address, which is a login name too.")
+@click.option("--invite", metavar="TOKEN", help="The token of an invitation, where the hive asks for one.")
+@stdin_option
+@with_output
+def register(output: Output, url: str, user: str | None, email: str, invite: str | None, password_stdin: bool) -> None:
+    """Make an account of your own at a hive, and log in to it.
+
+    The hive decides who may: anybody, who has an invitation (`skep invite add`), or nobody.
+
+    \b
+    Example:
+      skep register https://hive.example --user ann --invite ski_...
+    """
+    with Hive.connect(url, None) as hive:
+        name = user if user is not None else click.prompt("User", err=True)
+        secret = new_password(password_stdin)
+        made = hive.accounts.register(name, secret, email=email, invite=invite)
+        tokens = hive.accounts.login(made["name"], secret)
+        CredentialFile(credentials_path()).put(Login(hive.url, made["name"], tokens))
+        said = f"{shown(made['name'])} is registered and logged in at {hive.url}"
+        output.value({"hive": hive.url, "user": made}, said)
+
+
+@click.command()
+@click.option("--hive", "hive_url", envvar="SKEP_HIVE", metavar="URL", help="Which hive, if logged in to several.")
+@click.option("--password-stdin", is_flag=True, help="Read the old and the new password, each on a line.")
+@with_output
+def passwd(output: Output, hive_url: str | None, password_stdin: bool) -> None:
+    """Set a new password for yourself; your sessions elsewhere end.
+
+    App passwords stay: `skep app-password ls` shows them.
+    """
+    from skep.cli.connecting import open_hive
+
+    file = CredentialFile(credentials_path())
+    known = file.chosen(hive_url)
+    with open_hive(known.url) as hive:
+        old = password(password_stdin, "Old password")
+        tokens = hive.accounts.change_password(old, new_password(password_stdin))
+        file.put(Login(known.url, known.user, tokens), default=False)
+    output.value({"hive": known.url, "user": known.user}, f"{shown(known.user)} has a new password at {known.url}")
 
 
 @click.command()

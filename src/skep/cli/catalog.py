@@ -39,9 +39,11 @@ _section("Run a hive", "recover_command", recover="Rebuild a hive from its store
 _section(
     "Who you are",
     "account_commands",
+    register="Make an account of your own at a hive, and log in to it.",
     login="Log in to a hive and remember it.",
     logout="End the session at a hive and forget it.",
     whoami="Say who you are and where.",
+    passwd="Set a new password for yourself; your sessions elsewhere end.",  # noqa: S106 - a help line
 )
 _section("Your files", "put_command", put="Upload files and directories.")
 _section("Your files", "get_command", get="Download files and directories.")

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from skep.base.durations import parse_duration
-from skep.base.errors import BadInput
+from skep.base.sizes import parse_size
 from skep.cli.options import ListingGroup, confirmed, with_hive
-from skep.cli.output import Output, human_time, shown, table
+from skep.cli.output import Output, human_size, human_time, shown, table
+from skep.cli.passwords import new_password, stdin_option
 from skep.client.hive import Hive
 
-PASSWORD_MAX = 4096
 FILE_SCOPES = ("files:read", "files:write")
 
 
-def _new_password(from_stdin: bool) -> str:
-    if not from_stdin:
-        answer: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-        return answer
-    text = sys.stdin.readline(PASSWORD_MAX).rstrip("\r\n")
-    if not text:
-        raise BadInput("standard input has no password in its first line")
-    return text
+quota_argument = click.argument("size", required=False, metavar="[SIZE|none]")
 
 
-stdin_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def _quota(output: Output, hive: Hive, kind: str, name: str, size: str | None) -> None:
+    if size is None:
+        space = hive.accounts.space_of(kind, name)
+    else:
+        space = hive.accounts.set_quota(kind, name, None if size == "none" else parse_size(size))
+    limit = space["quota_bytes"]
+    of = "no limit" if limit is None else human_size(limit)
+    output.value(space, f"{shown(space['name'])}: {human_size(space['used_bytes'])} used, {of}")
 
 
 @click.group(cls=ListingGroup)
@@ -69,7 +67,7 @@ def user_add(
       skep user add ann
       pwgen 20 1 | tee ann.txt | skep user add ann --password-stdin
     """
-    password = _new_password(password_stdin)
+    password = new_password(password_stdin)
     made = hive.accounts.create_user(name, password, email=email, full_name=full_name, is_admin=admin)
     output.value(made, f"{shown(made['name'])} can log in")
 
@@ -128,8 +126,24 @@ def user_set(
 @with_hive
 def user_password(output: Output, hive: Hive, name: str, password_stdin: bool) -> None:
     """Set an account's password (administrators); its sessions end."""
-    changed = hive.accounts.change_user(name, password=_new_password(password_stdin))
+    changed = hive.accounts.change_user(name, password=new_password(password_stdin))
     output.value(changed, f"{shown(changed['name'])} has a new password")
+
+
+@user.command("quota")
+@click.argument("name")
+@quota_argument
+@with_hive
+def user_quota(output: Output, hive: Hive, name: str, size: str | None) -> None:
+    """Show what a user's space holds, or set how much it may (administrators).
+
+    \b
+    Examples:
+      skep user quota ann
+      skep user quota ann 50GB
+      skep user quota ann none
+    """
+    _quota(output, hive, "users", name, size)
 
 
 @user.command("rm")
@@ -183,6 +197,16 @@ def group_add(output: Output, hive: Hive, name: str) -> None:
     output.value(made, f"the group {shown(made['name'])} has a space of its own")
 
 
+@group.command("rename")
+@click.argument("name")
+@click.argument("new_name", metavar="NEW-NAME")
+@with_hive
+def group_rename(output: Output, hive: Hive, name: str, new_name: str) -> None:
+    """Give a group and its space another name (administrators)."""
+    renamed = hive.accounts.rename_group(name, new_name)
+    output.value(renamed, f"the group is called {shown(renamed['name'])} now")
+
+
 @group.command("join")
 @click.argument("name")
 @click.argument("user_name", metavar="USER")
@@ -201,6 +225,15 @@ def group_leave(output: Output, hive: Hive, name: str, user_name: str) -> None:
     """Take a user out of a group."""
     hive.accounts.remove_member(name, user_name)
     output.value({"group": name, "removed": user_name})
+
+
+@group.command("quota")
+@click.argument("name")
+@quota_argument
+@with_hive
+def group_quota(output: Output, hive: Hive, name: str, size: str | None) -> None:
+    """Show what a group's space holds, or set how much it may (administrators)."""
+    _quota(output, hive, "groups", name, size)
 
 
 @group.command("rm")

@@ -80,9 +80,21 @@ class Accounts:
         """Make an empty group with a space."""
         return self._record("POST", f"{AUTH}/groups", {"name": name})
 
+    def rename_group(self, group: str, name: str) -> Record:
+        """Give a group, and its space, another name."""
+        return self._record("PATCH", _named("groups", group), {"name": name})
+
     def delete_group(self, group: str) -> None:
         """Delete a group. Raises InUse while its space has files."""
         self._caller.json("DELETE", _named("groups", group))
+
+    def space_of(self, kind: str, name: str) -> Record:
+        """The space of one of the ``users`` or ``groups``: its size and quota, for administrators."""
+        return self._record("GET", f"{_named(kind, name)}/space")
+
+    def set_quota(self, kind: str, name: str, quota_bytes: int | None) -> Record:
+        """Limit that space to so many bytes; None: no limit."""
+        return self._record("PATCH", f"{_named(kind, name)}/space", {"quota_bytes": quota_bytes})
 
     def put_member(self, group: str, user: str, role: str) -> Record:
         """Put a user into a group as ``member`` or ``manager``."""

@@ -37,6 +37,14 @@ class SpaceHooks:
         """Make the group's space."""
         self._filesystem.create_space(tx, "group", group_id, name)
 
+    def user_renamed(self, tx: Transaction, user_id: Id, name: str) -> None:
+        """Let the user's space be called like the user."""
+        _rename(tx, "personal", user_id, name)
+
+    def group_renamed(self, tx: Transaction, group_id: Id, name: str) -> None:
+        """Let the group's space be called like the group."""
+        _rename(tx, "group", group_id, name)
+
     def user_deleting(self, tx: Transaction, user_id: Id, name: str) -> None:
         """Take the user's space away, and what they stored as chunks. Raises InUse while there are files or trash."""
         self._remove(tx, "personal", user_id, f"the user {name!r}")
@@ -57,3 +65,9 @@ class SpaceHooks:
         tx.run(_DELETE_CHANGES, {"space": space.id})
         tx.run(_DELETE_NODE, {"node": space.root_id})
         tx.run(_DELETE_SPACE, {"space": space.id})
+
+
+def _rename(tx: Transaction, kind: str, owner_id: Id, name: str) -> None:
+    space = spaces.of_owner(tx, kind, owner_id)
+    if space is not None:
+        spaces.rename(tx, space.id, name)

@@ -37,6 +37,12 @@ class Spaces:
     def group_created(self, tx, group_id, name):
         self._note("group+", name, tx.now_us)
 
+    def user_renamed(self, tx, user_id, name):
+        self._note("user=", name, tx.now_us)
+
+    def group_renamed(self, tx, group_id, name):
+        self._note("group=", name, tx.now_us)
+
     def user_deleting(self, tx, user_id, name):
         self._note("user-", name, tx.now_us)
 
@@ -247,6 +253,25 @@ async def test_hooks_run_in_the_transaction_and_decide_on_deletion(tmp_path):
             ("user-", "ada", now_us),
             ("group-", "club", now_us),
         ]
+
+
+async def test_a_group_gets_another_name(tmp_path):
+    spaces = Spaces()
+    async with open_auth(tmp_path, hooks=spaces, deletion=spaces) as bench:
+        await bench.user("ada")
+        club = await bench.auth.create_group(bench.root, "club")
+        await bench.auth.create_group(bench.root, "other")
+        renamed = await bench.auth.rename_group(bench.root, "CLUB", "The Club")
+        assert (renamed.id, renamed.name) == (club.id, "The Club")
+        assert (await bench.auth.rename_group(bench.root, "the club", "the Club")).name == "the Club"
+        with pytest.raises(AlreadyExists):
+            await bench.auth.rename_group(bench.root, "the club", "OTHER")
+        with pytest.raises(InvalidName):
+            await bench.auth.rename_group(bench.root, "other", " ")
+        assert ("group=", "The Club", bench.clock.now_us()) in spaces.told
+        await bench.auth.update_user(bench.root, "ada", name="grace")
+        await bench.auth.update_user(bench.root, "grace", full_name="Grace")
+        assert [what[:2] for what in spaces.told if what[0] == "user="] == [("user=", "grace")]
 
 
 async def test_nothing_with_a_space_is_deleted_when_nobody_decides_on_the_space(tmp_path):

@@ -19,7 +19,7 @@ TAG = "groups"
 
 
 class NewGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A group to make; it gets a space of its own."""
+    """What a group, which has a space of its own, is called."""
 
     name: str
 
@@ -53,6 +53,12 @@ async def get_group(call: Call) -> GroupWithMembers:
     return members_record(await call.services.auth.get_group(call.principal, id_or_name(call.path["group"])))
 
 
+async def change_group(call: Call, body: NewGroup) -> Group:
+    """Give a group, and its space, another name."""
+    group = id_or_name(call.path["group"])
+    return group_record(await call.services.auth.rename_group(call.principal, group, body.name))
+
+
 async def delete_group(call: Call) -> None:
     """Delete a group; 409 while its space has files."""
     await call.services.auth.delete_group(call.principal, id_or_name(call.path["group"]))
@@ -77,6 +83,7 @@ OPERATIONS = (
     Operation("GET", "/api/auth/groups", list_groups, "account", TAG),
     Operation("POST", "/api/auth/groups", create_group, "admin", TAG, admin=True, status=201),
     Operation("GET", "/api/auth/groups/{group}", get_group, "account", TAG),
+    Operation("PATCH", "/api/auth/groups/{group}", change_group, "admin", TAG, admin=True),
     Operation("DELETE", "/api/auth/groups/{group}", delete_group, "admin", TAG, admin=True, status=204),
     Operation("PUT", "/api/auth/groups/{group}/members/{user}", put_member, "account", TAG),
     Operation("DELETE", "/api/auth/groups/{group}/members/{user}", remove_member, "account", TAG, status=204),

@@ -143,3 +143,29 @@ async def test_the_public_keys_are_at_both_places(hive: TestHive) -> None:
     assert keys["keys"][0]["crv"] == "Ed25519"
     assert "d" not in keys["keys"][0]
     assert (await hive.anonymous.get("/.well-known/jwks.json")).json() == keys
+
+
+async def test_a_group_and_its_space_get_another_name(ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    await admin.post(f"{AUTH}/groups", json={"name": "club"})
+    await admin.put(f"{AUTH}/groups/club/members/ada", json={"role": "manager"})
+    assert (await ada.patch(f"{AUTH}/groups/club", json={"name": "mine"})).status_code == 403
+    assert (await admin.patch(f"{AUTH}/groups/club", json={"name": "choir"})).json()["name"] == "choir"
+    assert (await admin.patch(f"{AUTH}/groups/club", json={"name": "x"})).status_code == 404
+    assert (await admin.patch(f"{AUTH}/users/ada", json={"name": "countess"})).status_code == 200
+    spaces = (await ada.get("/api/filesystem/spaces")).json()["spaces"]
+    assert [space["name"] for space in spaces] == ["countess", "choir"]
+
+
+async def test_quotas_of_users_and_groups_are_set_by_name(ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    await admin.post(f"{AUTH}/groups", json={"name": "club"})
+    await admin.put(f"{AUTH}/groups/club/members/ada", json={})
+    for url in (f"{AUTH}/users/ada/space", f"{AUTH}/groups/club/space"):
+        assert (await ada.get(url)).status_code == 403
+        assert (await ada.patch(url, json={"quota_bytes": None})).status_code == 403
+        assert (await admin.get(url)).json()["quota_bytes"] is None
+        assert (await admin.patch(url, json={"quota_bytes": 3})).json()["quota_bytes"] == 3
+        assert (await admin.patch(url, json={"quota_bytes": -1})).status_code == 400
+    assert (await ada.put("/api/filesystem/data", params={"path": "/f"}, content=b"1234")).status_code == 507
+    assert (await admin.get(f"{AUTH}/users/nobody/space")).status_code == 404
+    await admin.patch(f"{AUTH}/users/ada/space", json={"quota_bytes": None})
+    assert (await ada.put("/api/filesystem/data", params={"path": "/f"}, content=b"1234")).status_code == 201

@@ -1,0 +1,36 @@
+"""Passwords that a command asks for: hidden on a terminal, or one on each line of standard input."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from skep.base.errors import BadInput
+
+PASSWORD_MAX = 4096
+
+stdin_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+def password(from_stdin: bool, prompt: str = "Password") -> str:
+    """A password that is there already. Raises BadInput when standard input has none."""
+    if from_stdin:
+        return _line()
+    answer: str = click.prompt(prompt, hide_input=True, err=True)
+    return answer
+
+
+def new_password(from_stdin: bool) -> str:
+    """A password to be set, asked for twice on a terminal. Raises BadInput when standard input has none."""
+    if from_stdin:
+        return _line()
+    answer: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    return answer
+
+
+def _line() -> str:
+    text = sys.stdin.readline(PASSWORD_MAX).rstrip("\r\n")
+    if not text:
+        raise BadInput("standard input has no password where one is read: write each on a line of its own")
+    return text
