@@ -8,7 +8,7 @@ from skep.base.errors import SkepError
 from skep.cli.credentials import CredentialFile, Login, credentials_path
 from skep.cli.options import with_hive, with_output
 from skep.cli.output import Output, human_size, shown
-from skep.cli.passwords import new_password, password, stdin_option
+from skep.cli.passwords import asked_name, new_password, password, stdin_option
 from skep.client.hive import Hive
 
 
@@ -29,7 +29,7 @@ def login(output: Output, url: str, user: str | None, password_stdin: bool) -> N
       skep login https://hive.example --user ann --password-stdin < password.txt
     """
     with Hive.connect(url, None) as hive:
-        name = user if user is not None else click.prompt("User", err=True)
+        name = user if user is not None else asked_name()
         tokens = hive.accounts.login(name, password(password_stdin))
         CredentialFile(credentials_path()).put(Login(hive.url, name, tokens))
         output.value({"hive": hive.url, "user": name}, f"logged in to {hive.url} as {shown(name)}")
@@ -52,7 +52,7 @@ def register(output: Output, url: str, user: str | None, email: str, invite: str
       skep register https://hive.example --user ann --invite ski_...
     """
     with Hive.connect(url, None) as hive:
-        name = user if user is not None else click.prompt("User", err=True)
+        name = user if user is not None else asked_name()
         secret = new_password(password_stdin)
         made = hive.accounts.register(name, secret, email=email, invite=invite)
         tokens = hive.accounts.login(made["name"], secret)

@@ -24,10 +24,10 @@ def key() -> None:
 @click.option("--to", type=click.Path(path_type=Path), help="Write it to this new file, mode 0600, instead.")
 @with_output
 def key_backup(output: Output, path: Path | None, to: Path | None) -> None:
-    """Print the master key as text, to be kept somewhere else than the hive.
+    """Print the master key as text, to be kept elsewhere.
 
-    Whoever has it and the stores can read everything. `skep recover --master-key FILE` takes a file
-    with this text.
+    Keep it away from the hive: whoever has it and the stores can read everything. `skep recover
+    --master-key FILE` takes a file with this text.
 
     \b
     Examples:

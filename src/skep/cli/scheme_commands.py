@@ -29,7 +29,9 @@ def scheme_show(output: Output, hive: Hive) -> None:
 @click.argument("scheme", metavar="SCHEME")
 @with_hive
 def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
-    """Spread new data so from now on; what is there keeps its scheme until it is repacked.
+    """Spread new data so from now on.
+
+    What is there keeps its scheme until it is repacked.
 
     \b
     none      one copy

@@ -41,7 +41,10 @@ def _table(stores: list[dict[str, Any]]) -> str:
 @store.command("ls")
 @with_hive
 def store_ls(output: Output, hive: Hive) -> None:
-    """List the stores: zone, state, room, health, latency (95 of 100 reads are faster)."""
+    """List the stores: zone, state, room, health, latency.
+
+    Of 100 reads 95 are faster than the latency shown.
+    """
     found = hive.administration.stores()
     output.value(found, lambda: _table(found))
 
@@ -105,7 +108,10 @@ def store_drain(output: Output, hive: Hive, name: str) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_hive
 def store_lost(output: Output, hive: Hive, name: str, yes: bool) -> None:
-    """Say that a store will not come back: its shards are rebuilt elsewhere from the others."""
+    """Say that a store will not come back.
+
+    Its shards are rebuilt elsewhere from the others.
+    """
     confirmed(f"Give up what is in the store {shown(name)}?", yes)
     _set_state(output, hive, name, "lost")
 
@@ -132,11 +138,11 @@ def store_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
 @click.option("--hive", "hive_url", envvar="SKEP_HIVE", metavar="URL", help="Which hive, if a NAME is given.")
 @with_output
 def store_check(output: Output, place: str, secret_stdin: bool, hive_url: str | None) -> int:
-    """Check that a place behaves as a store must, with the suite that every driver passes.
+    """Check that a place behaves as a store must.
 
-    A URL is checked from this machine, before it is added; a NAME is one of the hive's stores, checked
-    by the hive. Only keys of the check's own are written, a few MB, and removed afterwards. Exits with 1
-    when something is wrong.
+    The suite is the one that every driver passes. A URL is checked from this machine, before it is
+    added; a NAME is one of the hive's stores, checked by the hive. Only keys of the check's own are
+    written, a few MB, and removed afterwards. Exits with 1 when something is wrong.
 
     \b
     Examples:

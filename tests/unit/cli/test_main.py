@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -39,6 +40,28 @@ def test_every_command_explains_itself_and_its_options(name: str, command: click
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts}"
+
+
+@pytest.mark.parametrize("name", [name for name, command in ALL if isinstance(command, click.Group)])
+def test_a_group_lists_its_commands_without_cutting_their_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*name.split()[1:], "--help"]) == 0
+    _, _, listed = capsys.readouterr().out.partition("Commands:")
+    assert "..." not in listed
+
+
+@pytest.mark.parametrize("name", ["config", "key"])
+def test_a_group_without_a_command_shows_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.split("\n")[0]) == ("", f"Usage: skep {name} [OPTIONS] COMMAND [ARGS]...")
+
+
+def test_without_a_terminal_nobody_is_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert run(["login", "http://127.0.0.1:9"]) == 2
+    assert "--password-stdin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
