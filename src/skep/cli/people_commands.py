@@ -135,7 +135,9 @@ def user_password(output: Output, hive: Hive, name: str, password_stdin: bool) -
 @quota_argument
 @with_hive
 def user_quota(output: Output, hive: Hive, name: str, size: str | None) -> None:
-    """Show what a user's space holds, or set how much it may (administrators).
+    """Show or set how much a user's space may hold.
+
+    Only administrators set it.
 
     \b
     Examples:
@@ -232,7 +234,10 @@ def group_leave(output: Output, hive: Hive, name: str, user_name: str) -> None:
 @quota_argument
 @with_hive
 def group_quota(output: Output, hive: Hive, name: str, size: str | None) -> None:
-    """Show what a group's space holds, or set how much it may (administrators)."""
+    """Show or set how much a group's space may hold.
+
+    Only administrators set it.
+    """
     _quota(output, hive, "groups", name, size)
 
 
