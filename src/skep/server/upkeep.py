@@ -84,7 +84,7 @@ def make_keepers(
         ),
         checker=Checker(db, chunks, clock, uses_of_chunks),
         retention=Retention(db, filesystem.books, journal, clock),
-        digests=Digests(db, chunks),
+        digests=Digests(db, chunks, clock, after_s=workers.digests_after_s, tranquility=workers.tranquility),
         accounts=AccountsWorker(auth),
         stores=StoresWorker(chunks.stores, repairer),
     )
@@ -101,7 +101,7 @@ def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> Non
     calm, longest = w.tranquility, w.backoff_max_s
     workers.add(keepers.stores, period_s=w.health_period_s, first_run_after_s=w.health_period_s, backoff_max_s=longest)
     workers.add(keepers.repairer, period_s=w.repair_period_s, first_run_after_s=2, backoff_max_s=longest)
-    workers.add(keepers.digests, period_s=60, tranquility=calm, first_run_after_s=5, backoff_max_s=longest)
+    workers.add(keepers.digests, period_s=60, first_run_after_s=5, backoff_max_s=longest)  # rests while it reads
     workers.add(keepers.scrubber, period_s=60, tranquility=calm, first_run_after_s=30, backoff_max_s=longest)
     workers.add(
         keepers.collector, period_s=w.gc_period_s, tranquility=calm, first_run_after_s=60, backoff_max_s=longest

@@ -49,7 +49,7 @@ async def test_a_long_story(bench):
     await files.delete(ada, (await files.by_path(ada, None, "/names")).id)
     bench.clock.jump(400 * 86_400)
     retention = Retention(bench.db, files.books, files._journal, bench.clock)
-    for worker in (Digests(bench.db, bench.chunks), retention):
+    for worker in (Digests(bench.db, bench.chunks, bench.clock, after_s=60), retention):
         while (await worker.run_once(Progress())).more_work:
             pass
     assert await files.trash(ada) == []

@@ -108,7 +108,7 @@ async def test_no_statement_scans(recorded, tmp_path):
         await bench.filesystem.delete(ada, (await bench.filesystem.by_path(ada, None, "/h")).id)
         bench.clock.jump(400 * 86_400)
         worker = Retention(bench.db, bench.filesystem.books, bench.filesystem._journal, bench.clock)
-        digests = Digests(bench.db, bench.chunks)
+        digests = Digests(bench.db, bench.chunks, bench.clock, after_s=60)
         for one in (worker, digests):
             while (await one.run_once(None)).more_work:
                 pass

@@ -108,7 +108,7 @@ async def test_digests_of_large_files_are_filled_in(bench, ada):
     bodies = {f"/{number}": bytes([number]) * ((2 << 20) + number) for number in range(3)}
     for path, body in bodies.items():
         await bench.put(ada, path, body)
-    worker = Digests(bench.db, bench.chunks)
+    worker = Digests(bench.db, bench.chunks, bench.clock, after_s=600)
     await run(worker)
     assert (await bench.filesystem.by_path(ada, None, "/1")).sha1 is None  # not so young
     bench.clock.jump(3600)
@@ -118,6 +118,20 @@ async def test_digests_of_large_files_are_filled_in(bench, ada):
         assert (node.md5, node.sha1, node.sha256) == tuple(
             hashlib.new(name, body).digest() for name in ("md5", "sha1", "sha256")
         )
+
+
+async def test_a_large_upload_is_left_alone_while_it_is_young_and_then_read_with_rests(bench, ada):
+    body = bytes(17 << 20)
+    await bench.put(ada, "/large", body)
+    worker = Digests(bench.db, bench.chunks, bench.clock, after_s=600, tranquility=2)
+    bench.clock.jump(590)
+    await run(worker)
+    assert (await bench.filesystem.by_path(ada, None, "/large")).md5 is None
+    bench.clock.jump(20)
+    slept = len(bench.clock.slept_s)
+    await run(worker)
+    assert (await bench.filesystem.by_path(ada, None, "/large")).md5 == hashlib.md5(body).digest()
+    assert len(bench.clock.slept_s) - slept == 3  # after 8 MiB, 16 MiB and the rest
 
 
 class TestCheck:
