@@ -115,6 +115,8 @@ class Conditions(Record, frozen=True):
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None
     if_unmodified_since_us: int | None = None
+    node_id: Id | None = None
+    """Of a write: the file that must be at the path, for those who named it by its id."""
 
 
 ALWAYS = Conditions()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skep.base.errors import InvalidPath, NameClash, SkepError
+from skep.base.errors import ContentsChanged, InvalidPath, NameClash, SkepError
 from skep.base.ids import Id
 from skep.db import Transaction
 from skep.filesystem import conditions as conditions_
@@ -100,6 +100,8 @@ def _check_there(there: Row | None, segments: Segments, conditions: Conditions) 
     path = join_path(segments)
     if there is not None and there["kind"] == "directory":
         raise NameClash(f'path "{path}" exists as directory', path=path)
+    if conditions.node_id is not None and (there is None or there["id"] != conditions.node_id):
+        raise ContentsChanged(f'the file was moved away from "{path}" while its content came: try again', path=path)
     if there is None:
         conditions_.require(conditions, None, 0, path)
     else:

@@ -9,7 +9,7 @@ import msgspec
 
 from skep.base.errors import MalformedRequest
 from skep.base.ids import Id
-from skep.filesystem import WriteResult
+from skep.filesystem import Conditions, WriteResult
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
@@ -82,13 +82,15 @@ async def put_by_path(call: Call, query: PutPathQuery) -> None:
     ``If-None-Match: *`` writes only a new file, ``If-Match`` only over that content. Content-MD5,
     Repr-Digest and Content-Digest are checked. 201 for a new file, 200 for a new version.
     """
-    await _put(call, space_id(query.space), query.path, query.modified_us, query.parents)
+    conditions = write_conditions(call.headers)
+    await _put(call, space_id(query.space), query.path, query.modified_us, conditions, parents=query.parents)
 
 
 async def put_by_id(call: Call, query: PutQuery) -> None:
     """Write a new version of a file."""
     node = await call.services.filesystem.by_id(call.principal, call.id("node_id"))
-    await _put(call, node.space_id, node.path, query.modified_us, False)
+    conditions = msgspec.structs.replace(write_conditions(call.headers), node_id=node.id)
+    await _put(call, node.space_id, node.path, query.modified_us, conditions, parents=False)
 
 
 async def post_form(call: Call, query: FormQuery) -> None:
@@ -119,7 +121,9 @@ async def post_form(call: Call, query: FormQuery) -> None:
     await _answer(call, result)
 
 
-async def _put(call: Call, space: Id | None, path: str, modified_us: int | None, parents: bool) -> None:
+async def _put(
+    call: Call, space: Id | None, path: str, modified_us: int | None, conditions: Conditions, *, parents: bool
+) -> None:
     kind = call.headers.get("content-type") or ""
     async with call.services.uploads.enter():
         result = await call.services.filesystem.write_file(
@@ -128,7 +132,7 @@ async def _put(call: Call, space: Id | None, path: str, modified_us: int | None,
             path,
             call.body,
             length=call.body.declared,
-            conditions=write_conditions(call.headers),
+            conditions=conditions,
             mime=None if kind in _NO_TYPE else safe_content_type(kind),
             modified_us=modified_us,
             expected_digests=expected_digests(call.headers),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -53,6 +54,28 @@ async def test_a_second_upload_is_a_second_version(ada: httpx.AsyncClient) -> No
     assert (await ada.delete(f"/api/filesystem/versions/{node_id}/2")).status_code == 204
     assert (await ada.get(f"{DATA}/{node_id}/2")).json()["code"] == "version-not-found"
     assert (await ada.get(f"{DATA}/{node_id}/x")).status_code == 404
+
+
+async def test_content_for_an_id_goes_nowhere_else_when_the_file_is_moved_meanwhile(ada: httpx.AsyncClient) -> None:
+    node_id = await put_id(ada, "/here", b"old")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"n"
+        begun.set()
+        await go_on.wait()
+        yield b"ew"
+
+    writing = asyncio.create_task(ada.put(f"{DATA}/{node_id}", content=body()))
+    await asyncio.wait_for(begun.wait(), 10)
+    moved = await ada.post("/api/filesystem/move", json={"id": node_id, "to_path": "/there"})
+    assert moved.status_code == 200
+    await put(ada, "/here", b"another")
+    go_on.set()
+    refused = await writing
+    assert (refused.status_code, refused.json()["retryable"]) == (409, True)
+    assert (await ada.get(f"{DATA}/{node_id}")).content == b"old"
+    assert (await ada.get(DATA, params={"path": "/here"})).content == b"another"
 
 
 @pytest.mark.parametrize(
