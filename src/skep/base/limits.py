@@ -11,9 +11,9 @@ What always holds: waiters are served in the order they came; what is taken is g
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -136,6 +136,34 @@ class Gate(Pool):
 
 class ByteBudget(Pool):
     """At most ``capacity`` bytes in flight."""
+
+
+class Shares:
+    """Places for many callers, of which no caller takes more than ``each_max``. Nobody waits for one.
+
+    One event loop only.
+    """
+
+    def __init__(self, name: str, capacity: int, *, each_max: int) -> None:
+        self.name = name
+        self._capacity = capacity
+        self._each_max = each_max
+        self._held: Counter[Hashable] = Counter()
+
+    @contextmanager
+    def enter(self, caller: Hashable) -> Iterator[None]:
+        """Take one place for the length of the block. Raises RateLimited, whose details say ``retry_after_s``."""
+        if self._held[caller] >= self._each_max or self._held.total() >= self._capacity:
+            raise RateLimited(
+                f"too many {self.name} at once: end one, or try again later", limit=self.name, retry_after_s=5
+            )
+        self._held[caller] += 1
+        try:
+            yield
+        finally:
+            self._held[caller] -= 1
+            if not self._held[caller]:
+                del self._held[caller]
 
 
 class TokenBucket:

@@ -2,8 +2,8 @@
 
 The worker walks once over all versions in the order they were made, well behind the newest: the uploads that go on now
 need the disks more, much of what is new is soon replaced, and on PostgreSQL a transaction that began earlier may commit
-later. It rests after every few megabytes that it reads. What cannot be read now is tried again; what is lost is passed over:
-scrub and repair deal with it.
+later. It rests after every few megabytes that it reads. What cannot be read now is tried again; what is lost is
+passed over: scrub and repair deal with it.
 """
 
 from __future__ import annotations

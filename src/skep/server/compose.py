@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from skep.auth import Auth
 from skep.base.clock import Clock
 from skep.base.errors import TimedOut
-from skep.base.limits import ByteBudget, Gate, RateLimit
+from skep.base.limits import ByteBudget, Gate, RateLimit, Shares
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.db import Database
@@ -42,6 +42,9 @@ from skep.server.metrics import HiveCollector, RequestMetrics, exposition
 from skep.server.opening import OpenStore, open_database, opener
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
+
+POLLS_OF_ONE = 32
+"""Requests of one user that may wait for a change: one for each folder of a few machines."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,6 +129,7 @@ async def open_hive(
             jobs=jobs,
             limits=options.request_limits(settings),
             uploads=Gate("uploads", settings.limits.uploads_at_once, clock, wait_s=settings.limits.wait_s),
+            polls=Shares("waits for changes", max(1, settings.limits.requests_at_once // 2), each_max=POLLS_OF_ONE),
             batch_memory=_batch_memory(settings, clock),
             check_store=_check_store,
             facts=facts.now,

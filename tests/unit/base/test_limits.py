@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from skep.base.errors import RateLimited, TimedOut
-from skep.base.limits import ByteBudget, Gate, Pool, RateLimit, TokenBucket
+from skep.base.limits import ByteBudget, Gate, Pool, RateLimit, Shares, TokenBucket
 from skep.testing.clock import FakeClock, settle
 
 
@@ -150,3 +150,16 @@ def test_only_so_many_callers_are_remembered(clock: FakeClock) -> None:
 def test_a_pool_of_nothing_is_refused(clock: FakeClock) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Pool("memory", 0, clock, wait_s=1)
+
+
+def test_no_caller_takes_more_than_its_share_and_all_together_no_more_than_there_is() -> None:
+    shares = Shares("waits", 3, each_max=2)
+    with shares.enter("ada"), shares.enter("ada"):
+        with pytest.raises(RateLimited, match="waits"), shares.enter("ada"):
+            pass
+        with shares.enter("bob"), pytest.raises(RateLimited), shares.enter("eve"):
+            pass
+        with shares.enter("eve"):
+            pass
+    with shares.enter("ada"):
+        pass

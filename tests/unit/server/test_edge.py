@@ -169,6 +169,21 @@ async def test_requests_are_limited_by_rate_and_number(tmp_path: Path) -> None:
         assert (await hive.anonymous.get("/healthz")).status_code == 200
 
 
+async def test_waits_for_changes_leave_room_for_other_requests(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path, limits__requests_at_once=4) as hive:
+        ada = await hive.client("ada")
+        url = "/api/filesystem/changes"
+        cursor = (await ada.get(url)).json()["cursor"]
+        asked = {"cursor": cursor, "timeout_s": 30}
+        waits = [asyncio.create_task(ada.get(url, params=asked)) for _ in range(3)]
+        (refused,), waiting = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        assert (refused.result().status_code, len(waiting)) == (429, 2)
+        assert (await ada.get("/api/auth/me")).status_code == 200
+        assert (await ada.get(url, params={"cursor": cursor})).status_code == 200
+        await ada.put("/api/filesystem/data", params={"path": "/f"}, content=b"x")
+        assert [len((await wait).json()["changes"]) for wait in waiting] == [1, 1]
+
+
 async def test_a_stopping_hive_turns_new_requests_away_and_lets_others_finish(tmp_path: Path) -> None:
     async with open_test_hive(tmp_path) as hive:
         ada = await hive.client("ada")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skep.auth import Auth
-from skep.base.limits import ByteBudget, Gate
+from skep.base.limits import ByteBudget, Gate, Shares
 from skep.base.workers import WorkerSet
 from skep.durability.member import Member
 from skep.durability.objects import Objects
@@ -51,6 +51,8 @@ class Services:
     limits: RequestLimits
     uploads: Gate
     """How many uploads run at once."""
+    polls: Shares
+    """Requests that wait for a change: so many of one user, and never all that the hive works on."""
     batch_memory: ByteBudget
     """Bytes of batches that may be in memory at once."""
     check_store: Callable[[Member], Awaitable[tuple[bool, Any]]]
