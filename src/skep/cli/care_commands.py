@@ -151,8 +151,16 @@ def _facts(result: dict[str, Any], prefix: str = "") -> Iterator[list[str]]:
 def _findings(result: dict[str, Any]) -> str:
     if result["clean"]:
         return f"everything is there and whole: {_looked_at(result['checked'])}"
-    rows = [[finding["kind"], shown(finding["subject"]), shown(finding["message"])] for finding in result["findings"]]
-    return f"{table(['kind', 'what', 'finding'], rows)}\n{len(rows)} findings"
+    rows = [
+        [one["kind"], shown(one["subject"]), shown(one["message"].removeprefix(f"pack {one['subject']}: "))]
+        for one in result["findings"]
+    ]
+    advice = "; what is damaged can still be read: `skep repair` makes it whole" if _only_damaged(result) else ""
+    return f"{table(['kind', 'what', 'finding'], rows)}\n{len(rows)} finding{'s' if len(rows) != 1 else ''}{advice}"
+
+
+def _only_damaged(result: dict[str, Any]) -> bool:
+    return all(finding["kind"] == "damaged" for finding in result["findings"])
 
 
 def _looked_at(checked: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from skep.base.sizes import format_size, parse_size
 from skep.cli.options import with_output
 from skep.cli.output import Output, table
 
@@ -26,7 +27,7 @@ def config_show(output: Output, changed: bool) -> None:
     from skep.base.settings import explain
 
     found = [known for known in explain() if not changed or known.source != "default"]
-    rows = [[known.key, str(known.value), known.source] for known in found]
+    rows = [[known.key, _in_words(known.key, known.value), known.source] for known in found]
     output.value(
         [{"key": known.key, "value": known.value, "source": known.source} for known in found],
         lambda: table(["setting", "value", "source"], rows) or "all settings have their defaults",
@@ -86,3 +87,15 @@ def config_example(output: Output) -> None:
 
     text = default_file_text()
     output.value({"toml": text}, text.rstrip("\n"))
+
+
+def _in_words(key: str, value: object) -> str:
+    """A value as a settings file would have it: ``5 TB`` and not 5497558138880."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value)
+    if key.endswith("_bytes") and isinstance(value, int):
+        short = format_size(value)
+        return short if parse_size(short) == value else str(value)
+    return f"{value:g}" if isinstance(value, float) and value == int(value) and value < 1e6 else str(value)

@@ -103,7 +103,9 @@ def trash_ls(output: Output, hive: Hive, space: str | None) -> None:
         ]
         for entry in found
     ]
-    output.value(found, lambda: table(["deleted", "size", "was at", "id"], rows, right=["size"]))
+    output.value(
+        found, lambda: table(["deleted", "size", "was at", "id"], rows, right=["size"]) or "the trash is empty"
+    )
 
 
 @trash.command("restore")

@@ -170,7 +170,7 @@ def group_ls(output: Output, hive: Hive) -> None:
     """List your groups; administrators see all."""
     found = list(hive.accounts.groups())
     rows = [[shown(known["name"]), human_time(known["created_us"])] for known in found]
-    output.value(found, lambda: table(["name", "since"], rows))
+    output.value(found, lambda: table(["name", "since"], rows) or "there are no groups")
 
 
 @group.command("show")
@@ -263,7 +263,9 @@ def invite_ls(output: Output, hive: Hive) -> None:
     """List the invitations that can still be used (administrators)."""
     found = hive.accounts.invites()
     rows = [[known["id"], str(known["uses_left"]), human_time(known["expires_us"])] for known in found]
-    output.value(found, lambda: table(["id", "uses left", "good until"], rows, right=["uses left"]))
+    output.value(
+        found, lambda: table(["id", "uses left", "good until"], rows, right=["uses left"]) or "no invitation is open"
+    )
 
 
 @invite.command("add")
@@ -318,7 +320,7 @@ def app_password_ls(output: Output, hive: Hive) -> None:
         ]
         for known in found
     ]
-    output.value(found, lambda: table(["name", "may", "last used", "good until", "id"], rows))
+    output.value(found, lambda: table(["name", "may", "last used", "good until", "id"], rows) or "there are none")
 
 
 @app_password.command("add")

@@ -47,7 +47,7 @@ def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
     """
     changed = hive.administration.set_scheme(scheme)
     _warn(output, changed)
-    output.value(changed, lambda: _meaning(changed))
+    output.value(changed, lambda: f"{_meaning(changed)}\nwhat is stored already keeps its scheme until it is repacked")
 
 
 def _warn(output: Output, found: dict[str, Any]) -> None:
