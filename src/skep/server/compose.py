@@ -129,13 +129,12 @@ async def open_hive(
             jobs=jobs,
             limits=options.request_limits(settings),
             uploads=Gate("uploads", settings.limits.uploads_at_once, clock, wait_s=settings.limits.wait_s),
-            polls=Shares("waits for changes", max(1, settings.limits.requests_at_once // 2), each_max=POLLS_OF_ONE),
+            polls=_polls(settings),
             batch_memory=_batch_memory(settings, clock),
             check_store=_check_store,
             facts=facts.now,
         )
-        registry = CollectorRegistry()
-        request_metrics = RequestMetrics(registry)
+        request_metrics = RequestMetrics(registry := CollectorRegistry())
         registry.register(HiveCollector(stores, chunks, workers, lambda: facts.last))
         trouble = _Readiness(stores)
         pages = PlainPages(
@@ -196,6 +195,11 @@ def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock)
         unlimited=PATHS,
         log_requests=settings.log.requests,
     )
+
+
+def _polls(settings: Settings) -> Shares:
+    """At most half of the requests may be waits for changes."""
+    return Shares("waits for changes", max(1, settings.limits.requests_at_once // 2), each_max=POLLS_OF_ONE)
 
 
 def _batch_memory(settings: Settings, clock: Clock) -> ByteBudget:
