@@ -35,7 +35,8 @@ pytestmark = pytest.mark.crash
 KILLS = int(os.environ.get("SKEP_CRASH_KILLS", "105"))
 SEED = int(os.environ.get("SKEP_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 CLIENTS = 6
-LIFE_MAX_S = 0.9
+LIFE_MAX_S = 0.8
+LONG_LIFE_MAX_S = 2.5
 SWEEP_EVERY = 15
 PURGES_LIMIT_S = 60
 SETTINGS = {
@@ -121,7 +122,8 @@ class Run:
     def _live_and_die(self) -> None:
         failures: list[str] = []
         threads = all_at_once(self._nursery, [*self._clients, self._keeper], failures)
-        time.sleep(self._chance.uniform(0.02, LIFE_MAX_S))  # the moment of the kill: chance is the point
+        longest = LIFE_MAX_S if self._chance.random() < 0.85 else LONG_LIFE_MAX_S
+        time.sleep(self._chance.uniform(0.02, longest))  # the moment of the kill: chance is the point
         self._nursery.kill()
         for thread in threads:
             thread.join(60)

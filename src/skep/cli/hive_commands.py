@@ -117,13 +117,23 @@ def up(output: Output, overrides: dict[str, object], admin: str) -> None:
       skep up --data-dir /srv/skep --port 9000
     """
     from skep.cli.background import Background
+    from skep.server.first_password import first_password, forget_first_password
 
     found = _settings(overrides)
     background = Background(found.data_path())
     running = background.running()
     if running is not None:
-        value = {"url": running.url, "pid": running.pid, "started": False, "admin": None, "password": None}
-        output.value(value, f"the hive runs already: {running.url}")
+        password = first_password(found.data_path())  # of a run that was cut short before it said so
+        value = {
+            "url": running.url,
+            "pid": running.pid,
+            "started": False,
+            "admin": admin if password is not None else None,
+            "password": password,
+        }
+        text = f"the hive runs already: {running.url}"
+        output.value(value, text if password is None else _greeting(running.url, admin, password, background.log_file))
+        forget_first_password(found.data_path())
         return
     password = asyncio.run(_set_up(output, found, admin))
     try:
@@ -131,6 +141,7 @@ def up(output: Output, overrides: dict[str, object], admin: str) -> None:
     except BaseException:
         if password is not None:
             output.note(f"the account {admin} was made, with the password {password} (shown this once)")
+            forget_first_password(found.data_path())
         raise
     value = {
         "url": running.url,
@@ -140,6 +151,7 @@ def up(output: Output, overrides: dict[str, object], admin: str) -> None:
         "password": password,
     }
     output.value(value, _greeting(running.url, admin, password, background.log_file))
+    forget_first_password(found.data_path())
 
 
 async def _set_up(output: Output, settings: Settings, admin: str) -> str | None:

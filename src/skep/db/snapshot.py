@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -143,9 +143,14 @@ def _next_limit(rows: list[Row], limit: int) -> int:
     return min(_PAGE_ROWS_MAX, limit * 2) if size_bytes < ROWS_BYTES // 4 else limit
 
 
-async def load(database: Database, parts: Iterable[bytes] | AsyncIterable[bytes]) -> int:
+async def load(
+    database: Database,
+    parts: Iterable[bytes] | AsyncIterable[bytes],
+    last: Callable[[Transaction], object] = lambda tx: None,
+) -> int:
     """Fill an empty, migrated database from an export, cut into parts anywhere; how many rows came.
 
+    ``last`` runs in the transaction that makes the database count as filled; until then ``loading`` says so.
     Raises InUse when the database holds rows, DatabaseTooNew for an export of a newer Skep, and
     CorruptRecord for one that is damaged or not whole; then the database is empty.
     """
@@ -156,8 +161,13 @@ async def load(database: Database, parts: Iterable[bytes] | AsyncIterable[bytes]
     except BaseException:
         await database.write(empty)
         raise
-    await database.write(lambda tx: tx.run(_unmark))
+    await database.write(lambda tx: (tx.run(_unmark), last(tx)))
     return count
+
+
+def loading(tx: Transaction) -> bool:
+    """Whether a load into this database was begun and not finished."""
+    return tx.one(_marked) is not None
 
 
 _mark = upsert(hive, ["name"], ["value"])

@@ -16,6 +16,7 @@ that was cut short can be begun anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ from skep.durability.reconcile import Reconciler, Recovery, Report
 from skep.durability.snapshots import Head, KeyHint, head_key, list_heads, open_head, read_hint, read_snapshot
 from skep.stores.protocol import Store
 
-Load = Callable[[Database, AsyncIterator[bytes]], Awaitable[None]]
+Load = Callable[[Database, AsyncIterator[bytes], Callable[[Transaction], object]], Awaitable[None]]
+"""Fills a database from an export; the last argument runs in the transaction that makes it count as filled."""
 
 _STORE_IDS = prepared(sa.select(s.stores.c.id, s.stores.c.name))
 _SET_URL = prepared(sa.update(s.stores).where(s.stores.c.id == sa.bindparam("store")).values(url=sa.bindparam("to")))
@@ -79,11 +81,17 @@ class Recoverer:
         self._load = load
         self._result = Recovery()
 
-    async def run(self, report: Report = lambda step, done, total: None) -> Recovery:
-        """Do it all. Raises DataLost (no readable snapshot), KeyWrong, Conflict (another hive's store)."""
+    async def run(
+        self, report: Report = lambda step, done, total: None, before_end: Callable[[], object] = lambda: None
+    ) -> Recovery:
+        """Do it all. Raises DataLost (no readable snapshot), KeyWrong, Conflict (another hive's store).
+
+        ``before_end`` is called in a thread when only the mark of an unfinished recovery is left to be removed.
+        """
         await self._load_snapshot(report)
         await self._place_stores()
         await Reconciler(self._db, self._keys, self._stores, self._result).run(report)
+        await asyncio.to_thread(before_end)
         await self._db.write(lambda tx: tx.run(_UNMARK))
         return self._result
 
@@ -102,8 +110,7 @@ class Recoverer:
                 self._result.unreadable.append(f"snapshot {head.snapshot_id.hex()}: {error.message}")
                 continue
             self._refuse_strangers(head.hive_id)
-            await self._load(self._db, read_snapshot(self._keys, head, self._stores))
-            await self._db.write(lambda tx: tx.run(_MARK, {"name": "recovering", "value": b""}))
+            await self._load(self._db, read_snapshot(self._keys, head, self._stores), _mark)
             self._result.snapshot = head
             return
         raise DataLost(
@@ -154,6 +161,10 @@ class Recoverer:
                     tx.run(_ADD_STORE, _store_row(each, name, tx.now_us))
 
         await self._db.write(work)
+
+
+def _mark(tx: Transaction) -> None:
+    tx.run(_MARK, {"name": "recovering", "value": b""})
 
 
 def _by_id(stores: Sequence[FoundStore]) -> dict[Id, FoundStore]:

@@ -17,6 +17,7 @@ from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
+from skep.db.snapshot import loading
 from skep.durability.recover import recovering
 from skep.durability.snapshots import KeyHint
 
@@ -44,8 +45,6 @@ class Identity:
 async def open_identity(db: Database, settings: Settings) -> Identity:
     """The hive in this database. Raises KeyMissing, KeyWrong, Misconfigured; KeyMissing also before set-up."""
     found = await db.read(_read)
-    if await db.read(recovering):
-        raise Misconfigured("A recovery into this database was cut short: run `skep recover` again.")
     if found is None:
         raise KeyMissing("This database holds no hive yet: `skep up` makes one.")
     hive_id, check, salt = found
@@ -84,6 +83,8 @@ def load_master(settings: Settings, salt: bytes) -> MasterKey:
 
 
 def _read(tx: Transaction) -> tuple[Id, bytes, bytes] | None:
+    if recovering(tx) or loading(tx):
+        raise Misconfigured("A recovery into this database was cut short: run `skep recover` again.")
     hive_id, check, salt = (tx.value(_VALUE, {"row": row}) for row in (ID, KEY_CHECK, SALT))
     if hive_id is None or check is None:
         return None

@@ -7,7 +7,7 @@ one that a recovery has begun to fill carries a mark until it is done, so that i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from skep.base.clock import Clock
@@ -15,7 +15,7 @@ from skep.base.errors import AlreadyExists, BadInput, DataLost, InUse, StoreUnav
 from skep.base.ids import id_text
 from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
-from skep.db import Database, migrate
+from skep.db import Database, Transaction, migrate
 from skep.db.snapshot import empty, load, require_empty
 from skep.durability.reconcile import Recovery, Report
 from skep.durability.recover import FoundStore, Recoverer, find_hint, recovering
@@ -42,11 +42,14 @@ async def recover(
             stores = await _find_stores(store_urls, opener(clock, store_pace(settings)), closing)
             key = master or await _key_of_settings(settings, stores)
             db = await _empty_database(settings, clock, closing)
-            result = await Recoverer(db, key, stores, _load).run(report)
-        path = settings.master_key_path()
-        if master is not None and not path.exists():
-            await asyncio.to_thread(master.write_file, path)
-        return result
+            return await Recoverer(db, key, stores, _load).run(report, lambda: _keep_key(settings, master))
+
+
+def _keep_key(settings: Settings, master: MasterKey | None) -> None:
+    """Put the key that was given where the hive will look for it."""
+    path = settings.master_key_path()
+    if master is not None and not path.exists():
+        master.write_file(path)
 
 
 async def _key_of_settings(settings: Settings, stores: Sequence[FoundStore]) -> MasterKey:
@@ -73,8 +76,8 @@ async def _empty_database(settings: Settings, clock: Clock, closing: AsyncExitSt
     return db
 
 
-async def _load(db: Database, parts: AsyncIterator[bytes]) -> None:
-    await load(db, parts)
+async def _load(db: Database, parts: AsyncIterator[bytes], last: Callable[[Transaction], object]) -> None:
+    await load(db, parts, last)
 
 
 async def _find_stores(urls: Sequence[str], open_one: OpenStore, closing: AsyncExitStack) -> list[FoundStore]:

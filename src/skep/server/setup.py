@@ -1,7 +1,9 @@
 """``skep up``'s work: make a new hive, step by step, safe to run again at any time.
 
 What is there is never overwritten: a second run finds every step done and says so. The first
-administrator's password is generated once and appears in one step's ``secret`` alone.
+administrator's password is generated once. It lies in a file beside the master key from before the
+account is made until whoever ran this has shown it (``forget_first_password``), so that a run which
+was cut short locks nobody out: the next one has it in its last step's ``secret`` again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from skep.base.settings import Settings
 from skep.chunks.scheme import Scheme
 from skep.crypto.keys import MasterKey
 from skep.db import current_revision, migrate
+from skep.server.first_password import first_password, keep_first_password
 from skep.server.identity import make_identity
 from skep.server.lock import DataDirectoryLock
 from skep.server.opening import open_database
@@ -123,16 +126,17 @@ async def _fill(settings: Settings, clock: Clock, admin_name: str) -> AsyncItera
             made = True
         names = [member.name for member in hive.stores]
         yield Step(4, STEPS, f"store{'s' if len(names) > 1 else ''} {', '.join(names)}", made)
-        yield await _first_admin(hive, admin_name)
+        yield await _first_admin(hive, admin_name, settings.data_path())
     finally:
         await hive.close()
 
 
-async def _first_admin(hive: Hive, name: str) -> Step:
+async def _first_admin(hive: Hive, name: str, data_dir: Path) -> Step:
     root = internal_principal()
     if await hive.auth.list_users(root, limit=1):
-        return Step(5, STEPS, "accounts", changed=False)
+        return Step(5, STEPS, "accounts", changed=False, secret=first_password(data_dir))
     password = generated_password()
+    await asyncio.to_thread(keep_first_password, data_dir, password)
     await hive.auth.create_user(root, name, password, is_admin=True)
     return Step(5, STEPS, f"administrator {name}", changed=True, secret=password)
 

@@ -8,7 +8,7 @@ async with open_rig(tmp_path, "ec(2,1)", stores=3) as rig:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,6 +248,8 @@ async def recovered_rig(
         await db.close()
 
 
-async def load_export(db: Database, parts: AsyncIterator[bytes]) -> None:
+async def load_export(
+    db: Database, parts: AsyncIterator[bytes], last: Callable[[Transaction], object] = lambda tx: None
+) -> None:
     """What a recovery loads a snapshot's export with."""
-    await snapshot.load(db, parts)
+    await snapshot.load(db, parts, last)

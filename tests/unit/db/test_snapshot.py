@@ -115,6 +115,24 @@ async def test_a_load_that_was_killed_is_done_again(database, other):
     assert await _everything(other) == await _everything(database)
 
 
+async def test_the_last_words_of_a_load_come_with_its_end(database, other):
+    """Whoever has more to do after a load leaves no moment in which the database looks finished."""
+    await _fill(database, 3)
+    raw = await _exported(database)
+    said = []
+
+    def last(tx):
+        said.append(snapshots.loading(tx))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await load(other, [raw], last)
+    assert await other.read(snapshots.loading)
+    await load(other, [raw], lambda tx: said.append(snapshots.loading(tx)))
+    assert said == [False, False]
+    assert not await other.read(snapshots.loading)
+
+
 async def test_a_newer_snapshot_is_refused(database, other, monkeypatch):
     monkeypatch.setattr(snapshots, "HEAD", "9999")
     raw = await _exported(database)

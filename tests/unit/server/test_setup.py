@@ -9,7 +9,10 @@ from skep.base.clock import SystemClock
 from skep.base.errors import DataDirectoryInUse, KeyMissing, KeyWrong, Misconfigured
 from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
+from skep.db import Database, insert_new, migrate
+from skep.db.schema import hive as hive_table
 from skep.server.compose import open_hive
+from skep.server.first_password import FILE_NAME, forget_first_password
 from skep.server.lock import DataDirectoryLock
 from skep.server.setup import Step, generated_password, set_up
 from skep.testing.hive import test_settings as settings_for
@@ -21,7 +24,9 @@ async def run(settings: Settings) -> list[Step]:
 
 async def test_a_hive_is_made_once_and_the_password_shown_once(tmp_path: Path) -> None:
     settings = settings_for(tmp_path / "hive")
-    first, second = await run(settings), await run(settings)
+    first = await run(settings)
+    forget_first_password(settings.data_path())
+    second = await run(settings)
     assert [step.number for step in first] == [1, 2, 3, 4, 5]
     assert all(step.changed for step in first)
     assert not any(step.changed or step.secret for step in second)
@@ -45,6 +50,15 @@ async def test_set_up_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
         await anext(steps)
     await steps.aclose()  # type: ignore[attr-defined]
     assert [step.changed for step in await run(settings)] == [False, False, False, True, True]
+
+
+async def test_a_password_that_nobody_has_shown_is_told_again(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "hive")
+    first, second = await run(settings), await run(settings)
+    assert first[-1].secret == second[-1].secret
+    assert stat.S_IMODE((settings.data_path() / FILE_NAME).stat().st_mode) == 0o600
+    forget_first_password(settings.data_path())
+    assert (await run(settings))[-1].secret is None
 
 
 async def test_a_lost_key_is_not_replaced_by_a_new_one(tmp_path: Path) -> None:
@@ -94,3 +108,15 @@ def test_passwords_are_long_and_differ() -> None:
     made = {generated_password() for _ in range(100)}
     assert len(made) == 100
     assert {len(password) for password in made} == {19}
+
+
+async def test_a_half_recovered_database_is_no_new_hive(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "hive")
+    settings.data_path().mkdir()
+    MasterKey.create().write_file(settings.master_key_path())
+    migrate(settings.database_url())
+    db = await Database.open(settings.database_url(), clock=SystemClock())
+    await db.write(lambda tx: tx.run(insert_new(hive_table), {"name": "snapshot-loading", "value": b""}))
+    await db.close()
+    with pytest.raises(Misconfigured, match="skep recover"):
+        await run(settings)
