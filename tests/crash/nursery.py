@@ -90,7 +90,7 @@ class Nursery:
         """Let a process run to its end, or kill it after ``life_s``; what it said, last ``done`` or its error."""
         self.begin(act, *more)
         if life_s is not None:
-            time.sleep(life_s)
+            time.sleep(life_s)  # the moment of the kill
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         return self._wait()
