@@ -59,12 +59,6 @@ class Verdicts:
         for key in tuple(self._by_user.get(user_id, ())):
             self._forget(key)
 
-    def void_all(self) -> None:
-        """Forget everything."""
-        self.voids += 1
-        self._entries.clear()
-        self._by_user.clear()
-
     def _forget(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         if entry is None:

@@ -60,7 +60,7 @@ class Background:
         if _answers(url):
             raise Misconfigured(f"something else answers at {url}: stop it, or set server.port to a free port")
         self._turn_log()
-        with open(self.log_file, "ab") as log:
+        with open(self.log_file, "ab", opener=_private) as log:
             process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,
@@ -118,6 +118,11 @@ class Background:
         with contextlib.suppress(FileNotFoundError):
             if self.log_file.stat().st_size > LOG_MAX_BYTES:
                 self.log_file.replace(self.log_file.with_suffix(".log.old"))
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read: logs say who did what when."""
+    return os.open(path, flags, 0o600)
 
 
 def start_mark(pid: int) -> str | None:

@@ -91,19 +91,20 @@ def snapshot(output: Output, hive: Hive, progress: bool | None, detach: bool) ->
 
 @click.command()
 @click.option("--read-data", is_flag=True, help="Read and verify all content too, not only the metadata.")
+@click.option("--repair", "correct", is_flag=True, help="First correct sizes and used bytes that are wrong.")
 @progress_option
 @detach_option
 @with_hive
-def fsck(output: Output, hive: Hive, read_data: bool, progress: bool | None, detach: bool) -> int:
+def fsck(output: Output, hive: Hive, read_data: bool, correct: bool, progress: bool | None, detach: bool) -> int:
     """Check that everything the hive knows of is there and whole.
 
-    Exits with 7 when something is not.
+    Exits with 7 when something is not. Damaged shards are for `skep repair`.
 
     \b
     Example:
       skep fsck --read-data
     """
-    return _job(output, hive, "fsck", {"read_data": read_data}, progress, detach)
+    return _job(output, hive, "fsck", {"read_data": read_data, "repair": correct}, progress, detach)
 
 
 def _job(output: Output, hive: Hive, kind: str, options: dict[str, object], progress: bool | None, detach: bool) -> int:

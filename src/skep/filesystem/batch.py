@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from skep.base.errors import SkepError
 from skep.filesystem import transfer
-from skep.filesystem.names import Segments
+from skep.filesystem.names import Segments, check_time
 from skep.filesystem.ports import Stored
 from skep.filesystem.records import BatchItem
 from skep.filesystem.writing import Incoming
@@ -31,6 +31,7 @@ def admit(items: Sequence[BatchItem], split: Callable[[str], Segments]) -> tuple
     for number, item in enumerate(items):
         try:
             transfer.check_known(item.expected_digests)
+            check_time(item.modified_us)
             admitted.append(Admitted(number, item, split(item.path)))
         except SkepError as refusal:
             refusals[number] = refusal

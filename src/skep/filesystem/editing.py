@@ -16,7 +16,7 @@ from skep.filesystem import mimes, moves, spaces, tree
 from skep.filesystem.books import Books
 from skep.filesystem.growth import attributes_of
 from skep.filesystem.moves import Source, Target
-from skep.filesystem.names import check_name
+from skep.filesystem.names import check_name, check_time
 from skep.filesystem.ports import Note
 from skep.filesystem.records import Conditions
 
@@ -50,6 +50,7 @@ def check(change: Change) -> None:
     """Raise InvalidName or BadInput for what no node can take."""
     if change.name is not None:
         check_name(change.name)
+    check_time(change.modified_us)
     if change.mime is not None and mimes.given(change.mime, "") != change.mime:
         raise BadInput(f"{change.mime[:64]!r} is not a media type such as text/plain")
 

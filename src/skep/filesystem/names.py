@@ -7,12 +7,14 @@ their bytes are. A path is absolute, its segments are names; doubled slashes and
 
 from __future__ import annotations
 
-from skep.base.errors import InvalidName, InvalidPath
+from skep.base.errors import BadInput, InvalidName, InvalidPath
 
 NAME_BYTES_MAX = 255
 DEPTH_MAX = 128
 PATH_BYTES_MAX = 4096
 TAG_LENGTH_MAX = 64
+TIME_US_MIN = -62_135_596_800_000_000
+TIME_US_MAX = 253_402_300_799_999_999
 
 Segments = tuple[str, ...]
 """The names of a path from the root down; empty for the root itself."""
@@ -83,6 +85,12 @@ def numbered_name(name: str, attempt: int) -> str:
     tail = mark + dot + extension
     room = NAME_BYTES_MAX - len(tail.encode())
     return stem.encode()[:room].decode(errors="ignore") + tail
+
+
+def check_time(time_us: int | None) -> None:
+    """Raise BadInput for a time that no calendar, database and HTTP date can hold: outside the years 1 to 9999."""
+    if time_us is not None and not TIME_US_MIN <= time_us <= TIME_US_MAX:
+        raise BadInput(f"the time {time_us} is outside the years 1 to 9999: give microseconds since 1970", time=time_us)
 
 
 def check_tag(name: str) -> str:

@@ -27,9 +27,7 @@ class Tagging(Core):
     async def set_tags(self, principal: Principal, node_id: Id, names: Collection[str]) -> NodeInfo:
         """Make these the principal's tags on a node. Others do not see them; no ETag changes. Raises InvalidName."""
         principal.require(WRITE)
-        wanted = {check_tag(name) for name in names}
-        if len(wanted) > self.limits.tags_max:
-            raise BadInput(f"{len(wanted)} tags on one node are too many; at most {self.limits.tags_max} are allowed")
+        wanted = self.check_tags(names)
 
         def work(tx: Transaction) -> NodeInfo:
             source = access.living(tx, principal, node_id)
@@ -37,6 +35,13 @@ class Tagging(Core):
             return info.described(tx, source.node, source.path, principal.user_id)
 
         return await self._db.write(work)
+
+    def check_tags(self, names: Collection[str]) -> set[str]:
+        """The tags, if one node may have them. Raises InvalidName, BadInput (too many)."""
+        wanted = {check_tag(name) for name in names}
+        if len(wanted) > self.limits.tags_max:
+            raise BadInput(f"{len(wanted)} tags on one node are too many; at most {self.limits.tags_max} are allowed")
+        return wanted
 
     async def tags(self, principal: Principal) -> list[tuple[str, int]]:
         """The principal's tags, and on how many nodes each is (those in the trash included)."""

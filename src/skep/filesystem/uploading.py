@@ -12,7 +12,7 @@ from skep.crypto.hashing import Buffer
 from skep.db import Transaction
 from skep.filesystem import access, batch, info, joining, quota, tags, transfer, writing
 from skep.filesystem.core import WRITE, Core
-from skep.filesystem.names import Segments, join_path
+from skep.filesystem.names import Segments, check_time, join_path
 from skep.filesystem.records import ALWAYS, BatchItem, Conditions, NodeInfo, WriteResult
 from skep.filesystem.spaces import Space
 
@@ -76,6 +76,7 @@ class Uploading(Core):
             raise InvalidPath("the root of a space is a directory: give the path of a file", path=path)
         if length is not None and length > self.limits.file_bytes_max:
             raise BodyTooLarge(f"a file has at most {self.limits.file_bytes_max} bytes, not {length}", length=length)
+        check_time(modified_us)
         expected = expected_digests or {}
         transfer.check_known(expected)
 

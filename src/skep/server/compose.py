@@ -16,7 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from skep.auth import Auth
+from skep.auth import Auth, AuthRules
 from skep.base.clock import Clock
 from skep.base.errors import TimedOut
 from skep.base.limits import ByteBudget, Gate, RateLimit, Shares
@@ -105,7 +105,7 @@ async def open_hive(
         journal = Journal(db, hub)
         filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
         hooks = SpaceHooks(filesystem)
-        auth = Auth(db, keys, clock, options.auth_rules(settings), hooks=hooks, deletion=hooks)
+        auth = Auth(db, keys, clock, AuthRules.from_settings(settings.auth), hooks=hooks, deletion=hooks)
         closing.push_async_callback(auth.close)
         await auth.start()
 

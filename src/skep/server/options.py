@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from skep.auth import AuthRules
 from skep.base.settings import Settings
 from skep.durability.options import Options
 from skep.filesystem import Limits
@@ -12,24 +11,6 @@ from skep.stores.wrappers.retry import Pace
 HEAD_LIMIT_BYTES = 64 * 1024
 PATIENCE = 2
 """A call to a store, tries and waits included, may take this many times as long as one try."""
-
-
-def auth_rules(settings: Settings) -> AuthRules:
-    """Who gets in, and for how long."""
-    auth = settings.auth
-    return AuthRules(
-        registration=auth.registration,
-        access_token_s=auth.access_token_s,
-        refresh_token_s=auth.refresh_token_s,
-        invite_s=auth.invite_s,
-        password_length_min=auth.password_length_min,
-        argon2_memory_bytes=auth.argon2_memory_bytes,
-        argon2_passes=auth.argon2_passes,
-        argon2_at_once=auth.argon2_at_once,
-        login_attempts_max=auth.login_attempts_max,
-        login_window_s=auth.login_window_s,
-        verdict_cache_s=auth.verdict_cache_s,
-    )
 
 
 def chunk_options(settings: Settings) -> Options:

@@ -27,6 +27,7 @@ from skep.durability.sweep import Sweeper
 from skep.events import Journal
 from skep.filesystem import Digests, Filesystem, Retention
 from skep.filesystem import check as check_metadata
+from skep.filesystem import repair as repair_metadata
 from skep.frontends.api.jobs import Job, Jobs
 from skep.server.identity import Identity
 from skep.server.stores_worker import StoresWorker
@@ -34,6 +35,7 @@ from skep.server.uses import needing, uses_of_chunks
 
 FINDINGS_SHOWN = 1000
 DAY_S = 86_400.0
+SECONDS_MAX = 3_650 * DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +156,10 @@ async def _collect(job: Job, keepers: Keepers) -> dict[str, Any]:
 
 
 async def _check(job: Job, keepers: Keepers, db: Database) -> dict[str, Any]:
-    """The metadata first, then the chunks; with ``read_data`` every byte."""
+    """The metadata first, then the chunks; with ``read_data`` every byte. ``repair``: first corrects wrong sums."""
     findings: list[dict[str, Any]] = []
     job.report(0, None, "file metadata")
+    corrected = await repair_metadata(db) if job.options.get("repair") else 0
     async for finding in check_metadata(db):
         findings.append({"kind": "metadata", "subject": finding.check, "message": finding.message})
         if len(findings) >= FINDINGS_SHOWN:
@@ -174,7 +177,8 @@ async def _check(job: Job, keepers: Keepers, db: Database) -> dict[str, Any]:
         needy = await db.read(lambda tx: needing(tx, checked.lost_chunks, FINDINGS_SHOWN))
         findings += [{"kind": "lost", "subject": where, "message": "needs content that is lost"} for where in needy]
     looked_at = {name: getattr(checked, name) for name in ("manifests", "chunks", "packs", "shards", "read_bytes")}
-    return {"clean": not findings and checked.clean, "findings": findings, "checked": looked_at}
+    clean = not findings and checked.clean
+    return {"clean": clean, "findings": findings, "checked": looked_at, "corrected": corrected}
 
 
 async def _snapshot(job: Job, snapshotter: Snapshotter) -> dict[str, Any]:
@@ -189,6 +193,8 @@ def _seconds(job: Job, name: str) -> float | None:
     value = job.options.get(name)
     if value is None:
         return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-        raise BadInput(f"The option {name} of {job.kind} is a number of seconds, not {value!r}.")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= SECONDS_MAX:
+        raise BadInput(
+            f"The option {name} of {job.kind} is a number of seconds, at most {SECONDS_MAX:g}, not {value!r}."
+        )
     return float(value)

@@ -15,7 +15,7 @@ from skep.frontends.api.serving import Content, serve
 from skep.frontends.api.versions import version_number
 
 TAG = "data"
-Number = Annotated[int, Meta(ge=1)]
+Number = Annotated[int, Meta(ge=1, le=1 << 62)]
 
 
 class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):

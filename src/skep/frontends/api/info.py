@@ -174,6 +174,8 @@ async def _change(call: Call, node: NodeInfo, change: NodeChange) -> Node:
         for name in ("name", "attributes", "modified_us", "mime")
         if (value := getattr(change, name)) is not UNSET
     }
+    if isinstance(change.tags, list):
+        files.check_tags(change.tags)  # before anything is changed
     conditions = write_conditions(call.headers)
     if given or not isinstance(change.tags, list):
         node = await files.update(call.principal, node.id, conditions=conditions, **given)

@@ -48,7 +48,7 @@ class NewStore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str
     url: str
     zone: str = ""
-    capacity_bytes: Annotated[int, Meta(ge=1)] | None = None
+    capacity_bytes: Annotated[int, Meta(ge=1, le=1 << 62)] | None = None
     secret: str | None = None
 
 

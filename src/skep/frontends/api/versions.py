@@ -20,7 +20,7 @@ class VersionsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A page; ``before`` is the last number of the page before."""
 
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
-    before: int | None = None
+    before: Annotated[int, Meta(ge=0, le=1 << 62)] | None = None
 
 
 class Versions(msgspec.Struct, frozen=True):

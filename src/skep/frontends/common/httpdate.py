@@ -7,11 +7,12 @@ from email.utils import formatdate, parsedate_to_datetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_US = 1_000_000
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
 
 
 def http_date(time_us: int) -> str:
-    """The IMF-fixdate of a time in microseconds, rounded down to the second."""
-    return formatdate(time_us // _SECOND_US, usegmt=True)
+    """The IMF-fixdate of a time in microseconds, rounded down to the second, within the years 1 to 9999."""
+    return formatdate(min(max(time_us // _SECOND_US, _FIRST_S), _LAST_S), usegmt=True)
 
 
 def parse_http_date(text: str) -> int | None:

@@ -5,6 +5,8 @@ import asyncio
 import httpx
 import pytest
 
+from skep.frontends.api.batch_frames import FrameHead, encode_batch
+
 FILES = "/api/filesystem"
 
 
@@ -159,3 +161,42 @@ async def test_ids_that_name_nothing_are_404(ada: httpx.AsyncClient, node_id: st
 async def test_queries_that_do_not_fit_are_400(ada: httpx.AsyncClient, query: str) -> None:
     answer = await ada.get(f"{FILES}/info?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
+
+
+@pytest.mark.parametrize("time_us", [253_402_300_800_000_000, -62_135_596_800_000_001, 2**63, -(2**63)])
+async def test_times_outside_the_calendar_are_refused_everywhere(ada: httpx.AsyncClient, time_us: int) -> None:
+    query = {"path": "/f", "modified_us": time_us}
+    refused = await ada.put(f"{FILES}/data", params=query, content=b"x")
+    assert (refused.status_code, refused.json()["code"]) in [(400, "bad-input"), (400, "malformed-request")]
+    node = (await ada.put(f"{FILES}/data", params={"path": "/f"}, content=b"x")).json()["node"]["id"]
+    assert (await ada.post(f"{FILES}/info/{node}", json={"modified_us": time_us})).status_code == 400
+    heads = [
+        (FrameHead(path="/good", size_bytes=1), b"1"),
+        (FrameHead(path="/bad", size_bytes=1, modified_us=time_us), b"2"),
+    ]
+    sent = await ada.post(
+        f"{FILES}/batch", content=encode_batch(heads), headers={"content-type": "application/x-skep-batch"}
+    )
+    assert [result["status"] for result in sent.json()["results"]] == [201, 400]
+
+
+@pytest.mark.parametrize("time_us", [253_402_300_799_999_999, -62_135_596_800_000_000])
+async def test_the_first_and_last_times_come_back(ada: httpx.AsyncClient, time_us: int) -> None:
+    await ada.put(f"{FILES}/data", params={"path": "/f", "modified_us": time_us}, content=b"x")
+    answer = await ada.get(f"{FILES}/data", params={"path": "/f"})
+    assert answer.status_code == 200
+    assert answer.headers["last-modified"].endswith("GMT")
+
+
+async def test_numbers_beyond_what_a_database_holds_are_refused(ada: httpx.AsyncClient) -> None:
+    node = (await ada.put(f"{FILES}/data", params={"path": "/f"}, content=b"x")).json()["node"]["id"]
+    assert (await ada.get(f"{FILES}/data/{node}", params={"version": 2**64})).status_code == 400
+    assert (await ada.get(f"{FILES}/versions/{node}", params={"before": 2**64})).status_code == 400
+    assert (await ada.get(f"{FILES}/info", params={"path": "/", "limit": 2**64})).status_code == 200
+
+
+async def test_a_change_with_a_bad_tag_changes_nothing(ada: httpx.AsyncClient) -> None:
+    node = (await ada.put(f"{FILES}/data", params={"path": "/f"}, content=b"x")).json()["node"]["id"]
+    refused = await ada.post(f"{FILES}/info/{node}", json={"name": "g", "tags": [" "]})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid-name")
+    assert (await ada.get(f"{FILES}/info/{node}")).json()["info"]["name"] == "f"

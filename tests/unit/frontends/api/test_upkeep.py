@@ -5,10 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from skep.base.clock import SystemClock
 from skep.base.errors import InUse
 from skep.base.ids import parse_id
+from skep.db import prepared, schema
 from skep.frontends.api.jobs import KEPT_MAX, Job, Jobs
 from skep.testing.hive import TestHive, open_test_hive
 from skep.testing.stores import memory_store
@@ -84,7 +86,7 @@ async def test_jobs_run_to_their_end(hive: TestHive, admin: httpx.AsyncClient, k
     if kind == "fsck":
         assert isinstance(job["result"], dict)
         checked = job["result"].pop("checked")
-        assert job["result"] == {"clean": True, "findings": []}
+        assert job["result"] == {"clean": True, "findings": [], "corrected": 0}
         assert checked.pop("read_bytes") > 0
         assert checked == {"manifests": 2, "chunks": 2, "packs": 2, "shards": 2}
     assert (await admin.get("/api/filesystem/data", params={"path": "/f"})).content == b"x" * 5000
@@ -134,6 +136,22 @@ async def _rest(job: Job) -> None:
 
 async def _nothing(job: Job) -> None:
     return None
+
+
+async def test_fsck_corrects_sums_when_it_is_told_to(hive: TestHive, admin: httpx.AsyncClient) -> None:
+    await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x" * 5000)
+    await hive.hive.db.write(lambda tx: tx.run(prepared(sa.update(schema.spaces).values(used_bytes=7))))
+    seen = []
+    for repair in (False, True, False):
+        result = (await finished(hive, admin, "fsck", repair=repair))["result"]
+        assert isinstance(result, dict)
+        seen.append((result["clean"], result["corrected"]))
+    assert seen == [(False, 0), (True, 1), (True, 0)]
+
+
+async def test_a_grace_beyond_all_time_is_refused(hive: TestHive, admin: httpx.AsyncClient) -> None:
+    job = await finished(hive, admin, "gc", grace_s=1e300)
+    assert (job["state"], "number of seconds" in str(job["message"])) == ("failed", True)
 
 
 async def test_fsck_finds_a_lost_shard(hive: TestHive, admin: httpx.AsyncClient) -> None:
