@@ -51,6 +51,7 @@ class Histories(RuleBasedStateMachine):
         self.readers: list[tuple[bytes, AsyncIterator[bytes]]] = []
 
     def teardown(self) -> None:
+        self.the_books_are_right()
         for _, reader in self.readers:
             self.run(reader.aclose())  # type: ignore[attr-defined]
         for each in self.paused:
@@ -140,7 +141,7 @@ class Histories(RuleBasedStateMachine):
         for body, content in self.referenced:
             assert self.run(self.rig.get(content)) == body
 
-    @invariant()
+    @rule()
     def the_books_are_right(self) -> None:
         checker = Checker(self.rig.db, self.rig.chunks, self.rig.clock, self.rig.uses)
         report = self.run(checker.run())
