@@ -17,6 +17,7 @@ from skep.base.errors import (
     Conflict,
     InUse,
     InvalidName,
+    InvalidStoreUrl,
     SkepError,
     StoreFull,
     StoreNotFound,
@@ -234,12 +235,20 @@ class StoreSet:
         return usable
 
     async def add(
-        self, name: str, url: str, zone: str, capacity_bytes: int | None = None, secret: bytes | None = None
+        self,
+        name: str,
+        url: str,
+        zone: str,
+        capacity_bytes: int | None = None,
+        secret: bytes | None = None,
+        *,
+        durable: bool = False,
     ) -> Member:
         """Open a place, claim it for this hive and record it.
 
-        Raises InvalidName, InvalidStoreUrl, AlreadyExists, Conflict (another hive's place) and
-        what opening raises; nothing is recorded then.
+        With ``durable`` a place that forgets when the power goes is refused. Raises InvalidName,
+        InvalidStoreUrl, AlreadyExists, Conflict (another hive's place) and what opening raises;
+        nothing is recorded then.
         """
         if not name or len(name.encode()) > 64 or any(not (c.isalnum() or c in "-_.") for c in name):
             raise InvalidName(f"{name!r} cannot name a store: use 1 to 64 letters, digits, dots and dashes")
@@ -250,6 +259,10 @@ class StoreSet:
         )
         member.store = self._open(url, secret)
         try:
+            if durable and not member.store.properties.durable:
+                raise InvalidStoreUrl(
+                    f"{url} forgets all it holds when the hive stops: it is for tests, name a directory"
+                )
             marked = claimable(member.store)
             if marked is not None:
                 await marked.claim(self._hive_id, member.id)

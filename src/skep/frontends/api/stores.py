@@ -73,7 +73,7 @@ async def list_stores(call: Call) -> Stores:
 async def add_store(call: Call, body: NewStore) -> Store:
     """Open a place, claim it for this hive and use it from now on."""
     secret = None if body.secret is None else body.secret.encode()
-    member = await call.services.stores.add(body.name, body.url, body.zone, body.capacity_bytes, secret)
+    member = await call.services.stores.add(body.name, body.url, body.zone, body.capacity_bytes, secret, durable=True)
     return store_record(member)
 
 

@@ -201,3 +201,13 @@ async def test_fsck_names_the_files_that_need_what_is_lost(tmp_path: Path) -> No
             await admin.put("/api/filesystem/data", params={"path": path}, content=body)
         assert (await finished(hive, admin, "fsck", read_data=True))["result"]["clean"] is True
         assert (await admin.get("/api/filesystem/data", params={"path": "/d/a"})).content == b"a" * 5000
+
+
+async def test_a_store_that_forgets_is_refused(tmp_path: Path) -> None:
+    async with open_test_hive(tmp_path, drivers={"s0": memory_store(), "s1": memory_store()}) as hive:
+        admin = await hive.client("root", is_admin=True)
+        member = hive.hive.stores.by_name("s1")
+        await hive.hive.stores.remove(member)
+        refused = await admin.post(f"{ADMIN}/stores", json={"name": "s1", "url": "memory:s1"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid-store-url")
+        assert [one["name"] for one in (await admin.get(f"{ADMIN}/stores")).json()["stores"]] == ["s0"]
