@@ -21,13 +21,13 @@ class Output:
     quiet: bool = False
 
     def value(self, value: Any, human: Callable[[], str] | str = "") -> None:
-        """Print a result: the value itself with --json, else the text for people (if any)."""
+        """Print a result at once: the value itself with --json, else the text for people (if any)."""
         if self.as_json:
-            print(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+            print(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")), flush=True)
             return
         text = human if isinstance(human, str) else human()
         if text:
-            print(text)
+            print(text, flush=True)  # `skep serve` goes on for long, and who started it reads a pipe
 
     def note(self, text: str) -> None:
         """Tell people something in passing, on standard error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 
@@ -199,3 +200,16 @@ def test_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean server.port" in capsys.readouterr().err
     assert run(["config", "show", "--json"]) == 0
     assert "server.port" in {known["key"] for known in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_who_reads_a_pipe_hears_of_a_result_while_the_program_goes_on(as_json: bool) -> None:
+    program = f"from skep.cli.output import Output; Output(as_json={as_json}).value('up', 'up'); input()"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
+        readable, _, _ = select.select([process.stdout], [], [], 60)
+        process.communicate(b"\n")
+    assert readable
