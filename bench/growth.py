@@ -81,6 +81,11 @@ class _Caller:
         self._random = random.Random(number)
         self._fresh = iter(self._random.sample(range(self._files), self._files // 2))
 
+    def connect_anew(self) -> None:
+        """Leave a connection that may have stood idle too long; the first call makes the next."""
+        self._connection.close()
+        self._exchange("GET", "/api/filesystem/info?depth=0&path=/")
+
     def call(self, name: str) -> float:
         """Do one operation on a file that it was not done on before; the seconds that it took."""
         number = next(self._fresh)
@@ -111,6 +116,7 @@ class _Caller:
 
 def _run(caller: _Caller, name: str, calls: int, times: dict[tuple[int, str], list[float]]) -> Callable[[int], None]:
     def run(_: int) -> None:
+        caller.connect_anew()
         times[caller.number, name] += [caller.call(name) for _ in range(calls)]
 
     return run
