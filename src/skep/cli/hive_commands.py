@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import shlex
 import shutil
@@ -95,6 +96,7 @@ def serve(output: Output, overrides: dict[str, object]) -> None:
       skep serve --set log.format=json --set storage.scheme='ec(4,2)'
     """
     began = time.monotonic()
+    gc.disable()  # a start makes many objects and no garbage; once it is ready the hive collects again
     found = _settings(overrides)
     from skep.server.serve import serve as run
 
