@@ -204,12 +204,14 @@ def test_config(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_who_reads_a_pipe_hears_of_a_result_while_the_program_goes_on(as_json: bool) -> None:
-    program = f"from skep.cli.output import Output; Output(as_json={as_json}).value('up', 'up'); input()"
+    program = (
+        f"import sys; from skep.cli.output import Output; Output({as_json}).value('up', 'up'); sys.stdin.readline()"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as process:
-        readable, _, _ = select.select([process.stdout], [], [], 60)
+        readable, _, _ = select.select([process.stdout], [], [], 30)
         process.communicate(b"\n")
     assert readable
