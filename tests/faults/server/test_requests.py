@@ -12,6 +12,7 @@ import pytest
 from skep.testing.process import RunningHive, made_hive
 
 DATA, INFO = "/api/filesystem/data", "/api/filesystem/info"
+BATCH = {"content-type": "application/x-skep-batch"}
 KEPT = b"what is there already\n" * 100
 PASSWORD = "quiet meadow 41 lantern"
 QUOTA_BYTES = 3 << 20
@@ -106,16 +107,12 @@ BAD: dict[str, tuple[Callable[[httpx.Client], httpx.Response], int, str]] = {
     "JSON over its limit": (post("/api/filesystem/mkdir", path="/" + "x" * 70_000), 413, "body-too-large"),
     "field that is none": (post("/api/filesystem/mkdir", path="/x", colour="red"), 400, "malformed-request"),
     "batch that is none": (
-        lambda c: c.post(
-            "/api/filesystem/batch", content=b"SKB1", headers={"content-type": "application/x-skep-batch"}
-        ),
+        lambda c: c.post("/api/filesystem/batch", content=b"SKB1", headers=BATCH),
         400,
         "malformed-request",
     ),
     "batch over its limit": (
-        lambda c: c.post(
-            "/api/filesystem/batch", content=bytes(13 << 20), headers={"content-type": "application/x-skep-batch"}
-        ),
+        lambda c: c.post("/api/filesystem/batch", content=bytes(13 << 20), headers=BATCH),
         413,
         "body-too-large",
     ),
