@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
+from skep.base.errors import SkepError
 from skep.base.ids import Id
 from skep.chunks.pack import PackEntry
 from skep.chunks.scheme import Scheme
@@ -69,6 +70,8 @@ class WrittenShard:
     store_id: Id
     size_bytes: int
     stored: bool
+    refused: type[SkepError] | None = None
+    """How the last store that was asked said no."""
 
 
 def add_pack(

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from skep.base.errors import QuorumNotReached, SkepError, StoreFull
+from skep.base.errors import QuorumNotReached, SkepError, StoreFull, StoreReadOnly, StoreUnavailable
 from skep.base.ids import Id
 from skep.chunks.scheme import Scheme
 from skep.chunks.shard import Shard
@@ -45,7 +45,7 @@ class ShardWriter:
     async def put(self, pack_id: bytes, scheme: Scheme, shards: Sequence[Shard]) -> PutShards:
         """Make the shards durable at quorum or better.
 
-        Raises QuorumNotReached (too few stores took theirs) or StoreFull (none has room).
+        Raises QuorumNotReached (too few stores took theirs), StoreFull (none has room) or StoreReadOnly.
         """
         size_bytes = max(shard.size_bytes for shard in shards)
         candidates = await self._stores.candidates()
@@ -67,6 +67,11 @@ class ShardWriter:
         """Whether the stored shards lie in distinct zones. Raises QuorumNotReached when they are too few."""
         stored = [shard for shard in written if shard.stored]
         if len(stored) < scheme.write_quorum:
+            refusals = {shard.refused for shard in written if not shard.stored}
+            if refusals == {StoreFull}:
+                raise StoreFull("the stores are full: add one with `skep store add`, or free some")
+            if refusals == {StoreReadOnly}:
+                raise StoreReadOnly("the stores can only be read now: see `skep store ls`")
             raise QuorumNotReached(
                 f"only {len(stored)} of {len(written)} shards could be stored and {scheme.name} needs "
                 f"{scheme.write_quorum}: see `skep store ls` for the stores that fail",
@@ -144,28 +149,30 @@ class ShardWriter:
         store_id = first
         while True:
             tried.append(store_id)
-            if await self._try_put(pack_id, shard, store_id):
+            refused = await self._try_put(pack_id, shard, store_id)
+            if refused is None:
                 return WrittenShard(shard.number, store_id, shard.size_bytes, True)
             rest = [each for each in candidates if each.store_id not in tried]
             other = place(pack_id, 1, shard.size_bytes, rest, kept_zones=taken, kept_stores=placed)
             if not other.stores:
-                return WrittenShard(shard.number, first, shard.size_bytes, False)
+                return WrittenShard(shard.number, first, shard.size_bytes, False, refused)
             store_id = other.stores[0]
 
-    async def _try_put(self, pack_id: bytes, shard: Shard, store_id: Id) -> bool:
+    async def _try_put(self, pack_id: bytes, shard: Shard, store_id: Id) -> type[SkepError] | None:
+        """Put it on this store; None when it is there, else how the store said no."""
         member = self._stores.get(store_id)
         store = member.store if member is not None else None
         if member is None or store is None:
-            return False
+            return StoreUnavailable
         key = shard_key(pack_id, shard.number)
         try:
             await self._stores.call(
                 member, lambda: store.put(key, shard.parts), timed=False, timeout_s=self._put_timeout_s
             )
-        except SkepError:
-            return False
+        except SkepError as error:
+            return type(error)
         member.wrote(shard.size_bytes)
-        return True
+        return None
 
 
 async def _end(tasks: Sequence[asyncio.Task[WrittenShard]]) -> None:
