@@ -264,7 +264,7 @@ def test_stores_scheme_and_care(skep: Program) -> None:
 
 
 def test_an_interrupted_upload_ends_quickly_and_goes_on(skep: Program) -> None:
-    tree = skep.home / "large"
+    tree = skep.home / "interrupted"
     tree.mkdir()
     for number in range(4):
         with (tree / str(number)).open("wb") as file:
