@@ -11,7 +11,7 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_C
 	$(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-config \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up test check test-crash test-long bench docs fmt lock clean
+.PHONY: help up parts test check test-crash test-long bench docs fmt lock clean
 
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,8 @@ up: $(VENV)/.server  ## install Skep here and start a hive; safe to run again
 
 test: $(VENV)/.dev  ## everything that this machine can run, except the suites that take many minutes
 	$(PYTEST) -m "not crash and not long"
+
+parts: .parts/.done  ## programs that tests and benchmarks talk to (S3 and WebDAV peers), in an environment of their own
 
 check: $(VENV)/.dev  ## lint, format, types, import contract, house rules, documents that match the code
 	$(VENV)/bin/ruff check .
@@ -48,10 +50,11 @@ fmt: $(VENV)/.dev  ## format the code and fix what can be fixed
 
 lock: $(VENV)/.dev  ## choose and pin the newest dependencies anew
 	$(COMPILE) --upgrade --extra server pyproject.toml requirements/build.in -o requirements/server.txt
+	$(COMPILE) --upgrade requirements/parts.in -o requirements/parts.txt
 	$(COMPILE) --upgrade --all-extras -c requirements/server.txt pyproject.toml requirements/build.in -o requirements/dev.txt
 
 clean:  ## remove what make installed and what tools cached; a hive's data stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .parts build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Skep needs Python 3.11 or newer: install it, or name it with make PYTHON=..."; exit 1; }
@@ -72,3 +75,9 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "[3/3] skep"
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.server
+
+.parts/.done: requirements/parts.txt | $(VENV)/bin/python
+	@echo "programs for the tests: requirements/parts.txt"
+	@test -x .parts/bin/python || $(VENV)/bin/python -m venv .parts
+	@.parts/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/parts.txt
+	@touch $@

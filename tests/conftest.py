@@ -4,6 +4,7 @@
 ``database_url``     the three of them in turn
 ``database``         an open, migrated SQLite database, without fsync
 ``each_database``    an open, migrated database of each of the three kinds in turn
+``program``          finds a program of others: ``program("rclone", "make parts")``
 
 Servers are started once per session on a socket in a temporary directory and a free loopback
 port, without fsync. On a machine without one the tests are skipped with the command that installs
@@ -35,6 +36,7 @@ import sqlalchemy as sa
 from skep.base.clock import SystemClock
 from skep.db import Database, migrate, prepared
 from skep.db.schema import METADATA
+from skep.testing.programs import find_program
 
 _START_LIMIT_S = 60
 _numbers = iter(range(1_000_000))
@@ -46,6 +48,16 @@ def missing(what: str, install: str) -> NoReturn:
     if os.environ.get("SKEP_CI") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], Path]:
+    """``program(name, install)``: the path of a program; without it the test is skipped, naming ``install``."""
+
+    def find(name: str, install: str) -> Path:
+        return find_program(name) or missing(name, install)
+
+    return find
 
 
 @dataclass(frozen=True)
