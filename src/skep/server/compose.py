@@ -29,12 +29,12 @@ from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
 from skep.events import EventLog, Hub, Journal
 from skep.filesystem import Filesystem, PersonalSpaces, SpaceHooks
-from skep.frontends.api.app import api_app
 from skep.frontends.api.jobs import Jobs
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App
 from skep.server import options
 from skep.server.addresses import Proxies
+from skep.server.doors import Ground, open_doors
 from skep.server.edge import Edge
 from skep.server.facts import Facts
 from skep.server.identity import Identity, open_identity
@@ -134,11 +134,15 @@ async def open_hive(
             check_store=_check_store,
             facts=facts.now,
         )
+        ground = Ground(
+            settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
+            hub=hub, journal=journal, services=services,
+        )  # fmt: skip
         request_metrics = RequestMetrics(registry := CollectorRegistry())
         registry.register(HiveCollector(stores, chunks, workers, lambda: facts.last))
         trouble = _Readiness(stores)
         pages = PlainPages(
-            api_app(services),
+            open_doors(ground),
             readiness=trouble.now,
             metrics=lambda: _exposition(registry, facts),
             metrics_access=settings.server.metrics_access,
@@ -148,22 +152,10 @@ async def open_hive(
         if start_workers:
             workers.start()
         hive = Hive(
-            settings=settings,
-            clock=clock,
-            db=db,
-            identity=identity,
-            stores=stores,
-            chunks=chunks,
-            auth=auth,
-            filesystem=filesystem,
-            services=services,
-            keepers=keepers,
-            workers=workers,
-            jobs=jobs,
-            edge=edge,
-            app=edge,
+            settings=settings, clock=clock, db=db, identity=identity, stores=stores, chunks=chunks, auth=auth,
+            filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, edge=edge, app=edge,
             _closing=closing.pop_all(),
-        )
+        )  # fmt: skip
         trouble.hive = hive
         return hive
 

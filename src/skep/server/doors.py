@@ -1,0 +1,56 @@
+"""The doors of a hive, by the first segment of the paths that they answer. What no door claims, the API answers.
+
+A door is an ASGI application of a package in ``frontends``; a new one is a function here that builds it and a
+row in ``_BUILDERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from skep.auth import Auth
+from skep.base.clock import Clock
+from skep.base.settings import Settings
+from skep.crypto.keys import HiveKeys
+from skep.db import Database
+from skep.events import Hub, Journal
+from skep.filesystem import Filesystem
+from skep.frontends.api.app import api_app
+from skep.frontends.api.services import Services
+from skep.frontends.common.asgi import App, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a door may stand on."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    keys: HiveKeys
+    auth: Auth
+    filesystem: Filesystem
+    hub: Hub
+    journal: Journal
+    services: Services
+
+
+class Doors:
+    """One application out of several."""
+
+    def __init__(self, doors: Mapping[str, App], rest: App) -> None:
+        """``doors``: by first segment of the path (``dav``); ``rest`` answers every other path."""
+        self._doors = dict(doors)
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
+
+
+_BUILDERS: Mapping[str, Callable[[Ground], App]] = {}
+
+
+def open_doors(ground: Ground) -> App:
+    """Every door of the hive as one application."""
+    return Doors({segment: build(ground) for segment, build in _BUILDERS.items()}, rest=api_app(ground.services))
