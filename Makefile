@@ -4,6 +4,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 VENV ?= .venv
 PYTEST = $(VENV)/bin/python -m pytest
+# Tests of one file stay on one core: they share what their fixtures started.
+CORES ?= auto
 # A suite that has no tests (pytest's exit 5) has not failed.
 OR_EMPTY = || [ $$? -eq 5 ]
 PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
@@ -20,7 +22,7 @@ up: $(VENV)/.server  ## install Skep here and start a hive; safe to run again
 	@$(VENV)/bin/skep up
 
 test: $(VENV)/.dev  ## everything that this machine can run, except the suites that take many minutes
-	$(PYTEST) -m "not crash and not long"
+	$(PYTEST) -n $(CORES) --dist loadfile -m "not crash and not long"
 
 parts: .parts/.done  ## programs that tests and benchmarks talk to (S3 and WebDAV peers), in an environment of their own
 
