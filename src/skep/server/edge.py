@@ -17,8 +17,7 @@ from skep.base.errors import ClientGone, ShuttingDown, SkepError
 from skep.base.limits import Gate, RateLimit
 from skep.base.logs import get_logger, request_context
 from skep.frontends.api.errors import problem_of, problem_of_bug
-from skep.frontends.api.router import AnswerBroken
-from skep.frontends.common.answers import send_problem
+from skep.frontends.common.answers import AnswerBroken, send_problem
 from skep.frontends.common.asgi import App, Message, Receive, Scope, Send
 from skep.frontends.common.headers import check_head
 from skep.server.addresses import Proxies

@@ -63,6 +63,11 @@ class Call:
         """Whether the answer's body stays out (HEAD)."""
         return self.method == "HEAD"
 
+    @property
+    def stall_timeout_s(self) -> float:
+        """How long a reader of the answer may take nothing."""
+        return self.services.limits.idle_timeout_s
+
     def id(self, name: str, missing: type[NotFound] = NodeNotFound) -> Id:
         """The id in the URL. What does not parse as one names nothing: raises ``missing``."""
         text = self.path[name]

@@ -19,8 +19,8 @@ from skep.durability.records import ChunkPlaces
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
 from skep.frontends.api.records import text_of
-from skep.frontends.api.serving import Content, serve
 from skep.frontends.common.form import FormReader
+from skep.frontends.common.serving import Content, serve
 
 TAG = "chunks"
 SEALED_WITH = "aes256-gcm"

@@ -11,8 +11,8 @@ from skep.base.ids import Id
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.serving import Content, serve
 from skep.frontends.api.versions import version_number
+from skep.frontends.common.serving import Content, serve
 
 TAG = "data"
 Number = Annotated[int, Meta(ge=1, le=1 << 62)]

@@ -21,7 +21,7 @@ from skep.frontends.api.call import Call
 from skep.frontends.api.errors import method_not_allowed, no_such_route, problem_of, problem_of_bug
 from skep.frontends.api.operation import Answer, Operation, signature_of
 from skep.frontends.api.services import Services
-from skep.frontends.common.answers import send_problem
+from skep.frontends.common.answers import AnswerBroken, send_problem
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
@@ -195,10 +195,6 @@ class _Endpoint:
         await send_problem(
             send, problem, call.request_id, head_only=call.head_only, close=not call.body.finished and _has_body(call)
         )
-
-
-class AnswerBroken(Exception):
-    """An answer failed after its head was out: the connection must be cut, so that the client notices."""
 
 
 def _has_body(call: Call) -> bool:

@@ -13,11 +13,11 @@ from skep.filesystem import Conditions, WriteResult
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.preconditions import DIGEST_BYTES, digest_of_text, expected_digests, write_conditions
 from skep.frontends.api.records import written_record
 from skep.frontends.common.conditions import quoted
 from skep.frontends.common.disposition import safe_content_type
 from skep.frontends.common.form import FormReader, Part
+from skep.frontends.common.preconditions import DIGEST_BYTES, digest_of_text, expected_digests, write_conditions
 
 TAG = "data"
 _ANY = ("application/octet-stream", "*/*")

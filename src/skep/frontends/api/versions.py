@@ -10,8 +10,8 @@ from msgspec import Meta
 from skep.base.errors import VersionNotFound
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.preconditions import write_conditions
 from skep.frontends.api.records import Node, Version, node_record, version_record
+from skep.frontends.common.preconditions import write_conditions
 
 TAG = "versions"
 

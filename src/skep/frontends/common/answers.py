@@ -10,6 +10,10 @@ from skep.frontends.common.asgi import RawHeaders, Send
 from skep.frontends.common.problems import PROBLEM_TYPE, Problem
 
 
+class AnswerBroken(Exception):
+    """An answer failed after its head was out: the connection must be cut, so that the client notices."""
+
+
 def raw_headers(pairs: Iterable[tuple[str, str]]) -> RawHeaders:
     """Headers as ASGI wants them. Values are latin-1; a line break in one is a bug and raises ValueError."""
     raw: RawHeaders = []

@@ -6,12 +6,14 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 from skep.base.errors import PreconditionFailed
-from skep.frontends.api.call import Call
 from skep.frontends.common.answers import send_bytes, send_stream
+from skep.frontends.common.asgi import Message
 from skep.frontends.common.conditions import Verdict, judge_read, quoted, range_applies
 from skep.frontends.common.disposition import content_disposition, may_show_inline, safe_content_type
+from skep.frontends.common.headers import Headers
 from skep.frontends.common.httpdate import http_date
 from skep.frontends.common.ranges import ByteRange, parse_range
 
@@ -30,7 +32,22 @@ class Content:
     read: Callable[[int, int], AsyncIterator[bytes]]
 
 
-async def serve(call: Call, content: Content, *, download: bool) -> None:
+class Reader(Protocol):
+    """A request that reads a content, whatever its door."""
+
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def head_only(self) -> bool: ...
+    @property
+    def stall_timeout_s(self) -> float:
+        """How long a reader may take nothing."""
+        ...
+
+    async def send(self, message: Message) -> None: ...
+
+
+async def serve(call: Reader, content: Content, *, download: bool) -> None:
     """Answer with the content, the ranges of it that are asked for, or 304.
 
     Raises PreconditionFailed, InvalidRange and what reading raises.
@@ -55,7 +72,7 @@ async def serve(call: Call, content: Content, *, download: bool) -> None:
         await _send_several(call, headers, content, ranges)
 
 
-def _wanted_ranges(call: Call, content: Content) -> tuple[ByteRange, ...] | None:
+def _wanted_ranges(call: Reader, content: Content) -> tuple[ByteRange, ...] | None:
     """None: all of it. A HEAD has no ranges (RFC 9110 section 14.2)."""
     if call.head_only or not range_applies(call.headers, content.etag, content.modified_us):
         return None
@@ -84,12 +101,12 @@ def _description(content: Content, download: bool) -> list[tuple[str, str]]:
 
 
 async def _send(
-    call: Call, status: int, headers: list[tuple[str, str]], size_bytes: int, parts: AsyncIterator[bytes]
+    call: Reader, status: int, headers: list[tuple[str, str]], size_bytes: int, parts: AsyncIterator[bytes]
 ) -> None:
     headers.append(("content-length", str(size_bytes)))
     async with aclosing(closing_source(parts)) as stream:
         source = empty() if call.head_only else stream
-        await send_stream(call.send, status, headers, source, stall_timeout_s=call.services.limits.idle_timeout_s)
+        await send_stream(call.send, status, headers, source, stall_timeout_s=call.stall_timeout_s)
 
 
 async def empty() -> AsyncIterator[bytes]:
@@ -111,7 +128,7 @@ async def closing_source(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, N
 
 
 async def _send_several(
-    call: Call, headers: list[tuple[str, str]], content: Content, ranges: Sequence[ByteRange]
+    call: Reader, headers: list[tuple[str, str]], content: Content, ranges: Sequence[ByteRange]
 ) -> None:
     """A multipart/byteranges answer (RFC 9110 section 14.6), its length known before the first byte."""
     boundary = secrets.token_hex(16)
