@@ -4,6 +4,7 @@
 ``database_url``     the three of them in turn
 ``database``         an open, migrated SQLite database, without fsync
 ``each_database``    an open, migrated database of each of the three kinds in turn
+``s3_server``        a SeaweedFS with the bucket ``hive``
 ``program``          finds a program of others: ``program("rclone", "make parts")``
 
 Servers are started once per session on a socket in a temporary directory and a free loopback
@@ -37,6 +38,7 @@ from skep.base.clock import SystemClock
 from skep.db import Database, migrate, prepared
 from skep.db.schema import METADATA
 from skep.testing.programs import find_program
+from skep.testing.seaweed import Seaweed, seaweed
 
 _START_LIMIT_S = 60
 _numbers = iter(range(1_000_000))
@@ -237,6 +239,13 @@ def mariadb_server() -> Iterator[Server]:
         finally:
             process.kill()
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def s3_server(program: Callable[[str, str], Path]) -> Iterator[Seaweed]:
+    with _directory() as top, seaweed(program("weed", "make parts"), top) as server:
+        server.bucket("hive")
+        yield server
 
 
 @pytest.fixture

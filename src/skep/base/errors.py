@@ -15,7 +15,8 @@
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
-    │   ├── StoreUnavailable, StoreReadOnly, QuorumNotReached, DatabaseBusy
+    │   ├── StoreUnavailable → StoreRefused (retrying cannot help)
+    │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy
     │   └── ShuttingDown, TimedOut, ClientGone
     ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
@@ -348,6 +349,13 @@ class StoreUnavailable(Unavailable):
     """A store does not answer or answers with its own failure."""
 
     code = "store-unavailable"
+
+
+class StoreRefused(StoreUnavailable):
+    """A store answers, and does not take the hive's credentials, or its bucket or account is gone."""
+
+    code = "store-refused"
+    retryable = False
 
 
 class StoreReadOnly(Unavailable):

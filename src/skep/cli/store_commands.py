@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -10,9 +9,8 @@ import click
 from skep.cli.exits import DONE, FAILED
 from skep.cli.options import SIZE, ListingGroup, confirmed, with_hive, with_output
 from skep.cli.output import Output, human_duration, human_size, shown, table
+from skep.cli.store_secrets import secret_of
 from skep.client.hive import Hive
-
-SECRET_MAX = 65_536
 
 
 @click.group(cls=ListingGroup)
@@ -54,22 +52,34 @@ def store_ls(output: Output, hive: Hive) -> None:
 @click.argument("url")
 @click.option("--zone", default="", help="What it fails with: a disk, provider, building (default: its name).")
 @click.option("--capacity", type=SIZE, metavar="SIZE", help="How much the hive may use, such as 500GB (default: all).")
-@click.option("--secret-stdin", is_flag=True, help="Read the store's secret key from standard input.")
+@click.option("--key-id", envvar="SKEP_STORE_KEY_ID", metavar="ID", help="The id of the key of a bucket.")
+@click.option(
+    "--secret-stdin", is_flag=True, help="Read the secret (of a key, or a password) from standard input, not a prompt."
+)
 @with_hive
 def store_add(
-    output: Output, hive: Hive, name: str, url: str, zone: str, capacity: int | None, secret_stdin: bool
+    output: Output,
+    hive: Hive,
+    name: str,
+    url: str,
+    zone: str,
+    capacity: int | None,
+    key_id: str | None,
+    secret_stdin: bool,
 ) -> None:
     """Use a place from now on.
 
     The shards of one pack go to different zones: give stores that can be lost together the same zone.
-    Secrets never go into the URL.
+    Secrets never go into the URL: with --key-id the secret key is asked for, or taken from the variable
+    SKEP_STORE_SECRET or from standard input. The hive keeps it sealed.
 
     \b
     Examples:
       skep store add disk2 fs:///mnt/disk2 --zone disk2
       skep store add small fs:///mnt/usb --zone usb --capacity 50GB
+      skep store add b2 's3://bucket/skep?endpoint=https://s3.eu.example.com' --key-id K1 --capacity 500GB
     """
-    secret = sys.stdin.readline(SECRET_MAX).rstrip("\r\n") if secret_stdin else None
+    secret = secret_of(key_id, secret_stdin)
     made = hive.administration.add_store(name, url, zone or name, capacity, secret)
     output.value(made, lambda: _table([made]))
 
@@ -134,10 +144,11 @@ def store_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
 
 @store.command("check")
 @click.argument("place", metavar="URL|NAME")
-@click.option("--secret-stdin", is_flag=True, help="Read the secret key of a URL from standard input.")
+@click.option("--key-id", envvar="SKEP_STORE_KEY_ID", metavar="ID", help="The id of the key of a bucket's URL.")
+@click.option("--secret-stdin", is_flag=True, help="Read the secret of a URL from standard input, not a prompt.")
 @click.option("--hive", "hive_url", envvar="SKEP_HIVE", metavar="URL", help="Which hive, if a NAME is given.")
 @with_output
-def store_check(output: Output, place: str, secret_stdin: bool, hive_url: str | None) -> int:
+def store_check(output: Output, place: str, key_id: str | None, secret_stdin: bool, hive_url: str | None) -> int:
     """Check that a place behaves as a store must.
 
     The suite is the one that every driver passes. A URL is checked from this machine, before it is
@@ -149,20 +160,24 @@ def store_check(output: Output, place: str, secret_stdin: bool, hive_url: str | 
       skep store check fs:///mnt/disk2
       skep store check disk2
     """
-    results = _check_url(output, place, secret_stdin) if ":" in place else _check_named(output, place, hive_url)
+    if ":" in place:
+        results = _check_url(output, place, secret_of(key_id, secret_stdin))
+    else:
+        results = _check_named(output, place, hive_url)
     failed = [result for result in results if result["outcome"] == "failed"]
     verdict = f"{len(failed)} of {len(results)} checks FAILED" if failed else "it behaves as a store must"
     output.value({"passed": not failed, "results": results}, verdict)
     return FAILED if failed else DONE
 
 
-def _check_url(output: Output, url: str, secret_stdin: bool) -> list[dict[str, Any]]:
+def _check_url(output: Output, url: str, secret: str | None) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from skep.cli.store_checking import check_url
 
-    secret = sys.stdin.readline(SECRET_MAX).rstrip("\r\n").encode() if secret_stdin else None
-    results = check_url(url, secret, lambda result: output.step(_result_line(asdict(result))))
+    results = check_url(
+        url, None if secret is None else secret.encode(), lambda result: output.step(_result_line(asdict(result)))
+    )
     return [asdict(result) for result in results]
 
 

@@ -29,6 +29,8 @@ class Driver:
     options: tuple[str, ...]
     takes_secret: bool
     open: Callable[[StoreUrl, bytes | None], Store]
+    takes_user: bool = False
+    """Whether the URL may say who logs in, before an @."""
 
 
 def drivers() -> tuple[Driver, ...]:
@@ -41,6 +43,14 @@ def drivers() -> tuple[Driver, ...]:
             FsConfig.OPTIONS,
             takes_secret=False,
             open=lambda url, _: FsStore(FsConfig.from_url(url)),
+        ),
+        Driver(
+            "s3",
+            "s3://bucket/prefix?endpoint=https://host&region=name",
+            "a bucket of any S3-compatible storage; without a secret the keys of the machine's AWS chain",
+            ("endpoint", "region", "addressing", "checksum"),
+            takes_secret=True,
+            open=_open_s3,
         ),
         Driver(
             "memory",
@@ -64,13 +74,33 @@ def driver_of(url: StoreUrl) -> Driver:
 def open_store(url: str, *, secret: bytes | None = None) -> Store:
     """Open the store at ``url``, without any wrapper (see ``skep.stores.stack``).
 
-    ``secret`` is what the driver needs to log in; those here need none and refuse one.
+    ``secret`` is what the driver needs to log in; those that need none refuse one.
 
-    Raises InvalidStoreUrl for an unknown scheme or option, a wrong form, or a secret in the URL.
+    Raises InvalidStoreUrl for an unknown scheme or option, a wrong form, or a secret in the URL, and shows the right
+    form.
     """
-    parsed = parse_store_url(url)
+    try:
+        parsed = parse_store_url(url)
+    except InvalidStoreUrl as error:
+        raise InvalidStoreUrl(error.message + _right_form(url)) from None
     driver = driver_of(parsed)
     parsed.refuse_unknown_options(driver.options)
     if secret is not None and not driver.takes_secret:
         raise InvalidStoreUrl(f"{driver.scheme} stores take no secret: leave it out")
+    if parsed.user and not driver.takes_user:
+        raise InvalidStoreUrl(
+            "this store URL has credentials before the @: leave them out and give them as the secret" + _right_form(url)
+        )
     return driver.open(parsed, secret)
+
+
+def _right_form(url: str) -> str:
+    """How a URL of this scheme looks, for the end of a message."""
+    scheme = url.partition(":")[0].strip().lower()
+    return next((f". Write {driver.form}" for driver in drivers() if driver.scheme == scheme), "")
+
+
+def _open_s3(url: StoreUrl, secret: bytes | None) -> Store:
+    from skep.stores.drivers.s3 import S3Config, S3Store  # its library is not installed on desktops
+
+    return S3Store(S3Config.from_url(url, secret))

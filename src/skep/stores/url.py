@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -11,6 +12,7 @@ from skep.base.errors import InvalidSize, InvalidStoreUrl
 from skep.base.sizes import parse_size
 
 URL_MAX_CHARACTERS = 2_000
+_USERINFO = re.compile(r"://[^/?#]*@")
 _SECRET_WORDS = (
     "secret",
     "password",
@@ -33,6 +35,8 @@ class StoreUrl:
     host: str
     path: str
     options: Mapping[str, str]
+    user: str = ""
+    """Who logs in, where a scheme has that: ``webdav+https://user@host``. Never with a password."""
 
     def refuse_unknown_options(self, known: Collection[str]) -> None:
         """Raises InvalidStoreUrl, naming the nearest known option."""
@@ -71,20 +75,25 @@ def parse_store_url(text: str) -> StoreUrl:
         pairs = parse_qsl(split.query, keep_blank_values=True, strict_parsing=bool(split.query), max_num_fields=50)
     except ValueError:
         raise InvalidStoreUrl("this store URL does not parse: options are written ?name=value&name=value") from None
-    _refuse_secrets(split.netloc, [name for name, _ in pairs])
+    _refuse_secrets(split.netloc, pairs)
+    user, _, host = split.netloc.rpartition("@")
     if split.fragment:
         raise InvalidStoreUrl(f"{text!r} has a #fragment: write %23 for a # in a path")
     options = dict(pairs)
     if len(options) != len(pairs):
         raise InvalidStoreUrl(f"{text!r} names an option twice: keep one")
-    return StoreUrl(text, split.scheme, unquote(split.netloc), unquote(split.path), options)
+    return StoreUrl(text, split.scheme, unquote(host), unquote(split.path), options, unquote(user))
 
 
-def _refuse_secrets(netloc: str, names: Collection[str]) -> None:
+def _refuse_secrets(netloc: str, pairs: Collection[tuple[str, str]]) -> None:
     """The message never repeats the URL: it holds the secret."""
-    if "@" in netloc:
-        raise InvalidStoreUrl("this store URL has credentials before the @: leave them out and give them as the secret")
-    for name in names:
+    if ":" in netloc.rpartition("@")[0]:
+        raise InvalidStoreUrl("this store URL has a password before the @: leave it out and give it as the secret")
+    for name, value in pairs:
+        if _USERINFO.search(value):
+            raise InvalidStoreUrl(
+                f"this store URL has credentials before the @ of option {name!r}: give them as the secret"
+            )
         if any(word in name.lower().replace("-", "_") for word in _SECRET_WORDS):
             raise InvalidStoreUrl(
                 f"this store URL has a secret in option {name!r}: leave it out, give it as the secret"

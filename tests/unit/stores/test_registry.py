@@ -18,7 +18,7 @@ from skep.stores.url import parse_store_url
         ("/mnt/disk", "not a store URL"),
         ("fss:///mnt/disk", "did you mean 'fs'"),
         ("memoy:", "did you mean 'memory'"),
-        ("gopher://x", "known are fs, memory"),
+        ("gopher://x", "known are fs, memory, s3"),
         ("fs:///d?capcity=1GB", "did you mean 'capacity'"),
         ("fs:///d?capacity=lots", "is not a size"),
         ("fs:///d?capacity=0", "leave it out"),

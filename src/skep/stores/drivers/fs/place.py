@@ -14,9 +14,9 @@ from skep.stores.drivers.fs.calls import Calls
 from skep.stores.drivers.fs.config import FsConfig
 from skep.stores.drivers.fs.direct import DirectWriter
 from skep.stores.drivers.fs.directories import Directories
-from skep.stores.drivers.fs.marker import MARKER_NAME, MARKER_SIZE_MAX_BYTES, decode_marker
 from skep.stores.drivers.fs.opened import OpenedSet
 from skep.stores.identity import StoreIdentity
+from skep.stores.marker import MARKER_NAME, MARKER_SIZE_MAX_BYTES, decode_marker
 
 OBJECTS_NAME = "objects"
 TEMP_NAME = "temp"

@@ -22,7 +22,6 @@ from skep.stores.drivers.fs.calls import Calls, write_all
 from skep.stores.drivers.fs.config import FsConfig
 from skep.stores.drivers.fs.failures import store_error, translated
 from skep.stores.drivers.fs.layout import place_of, walk
-from skep.stores.drivers.fs.marker import MARKER_NAME, encode_marker
 from skep.stores.drivers.fs.opened import Opened
 from skep.stores.drivers.fs.place import Place, attach, new_temp_name
 from skep.stores.drivers.fs.room import Room
@@ -30,6 +29,7 @@ from skep.stores.drivers.fs.threads import Threads
 from skep.stores.drivers.fs.writing import Ticket, replace, write_new
 from skep.stores.identity import StoreIdentity, settle_claim
 from skep.stores.keys import check_key, check_list_bounds, check_size
+from skep.stores.marker import MARKER_NAME, encode_marker
 from skep.stores.protocol import Buffer, ObjectInfo, Properties, Usage
 
 T = TypeVar("T")

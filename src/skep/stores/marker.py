@@ -1,4 +1,4 @@
-"""``skep-store.json``: whose directory this is. A versioned record, readable by people.
+"""``skep-store.json``: whose place this is. A versioned record, readable by people; the same in every kind of store.
 
 {"format": "skep-store", "version": 1, "hive_id": "...", "store_id": "...", "created_us": 1780000000000000}
 """
@@ -40,7 +40,7 @@ def decode_marker(raw: bytes) -> StoreIdentity:
                 version=record.version,
             )
         if record.format != "skep-store" or record.version != _VERSION:
-            raise CorruptRecord(f"{MARKER_NAME} is not a store's marker: is this the right directory?")
+            raise CorruptRecord(f"{MARKER_NAME} is not a store's marker: is this the right place?")
         return StoreIdentity(parse_id(record.hive_id), parse_id(record.store_id), record.created_us)
     except (msgspec.DecodeError, InvalidId):
         raise CorruptRecord(

@@ -1,0 +1,40 @@
+"""An ASGI application on a free port of the loopback, in a thread with a loop of its own.
+
+with served(app) as url:
+    httpx.get(url)
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+START_S = 20.0
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The URL at which ``app`` answers until the block is left. Connections that are open then are cut."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0, http="httptools", ws="none"
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), name="served", daemon=True)
+        thread.start()
+        until = time.monotonic() + START_S
+        while not server.started:
+            if time.monotonic() > until or not thread.is_alive():
+                raise AssertionError("the server did not start")
+            time.sleep(0.01)  # it has no other way to tell
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(START_S)
