@@ -18,8 +18,8 @@ import mmap
 import sys
 import threading
 
-FREE_BYTES_MAX = 48 << 20
-"""How many bytes of unused buffers a pool keeps."""
+FREE_BYTES_MAX = 72 << 20
+"""How many bytes of unused buffers a pool keeps: as many packs as are written at once, padding and all."""
 
 
 class BufferPool:

@@ -30,6 +30,9 @@ INLINE_BYTES = 64 << 10
 GLANCES_MAX = 16
 """Chunk ids that are looked up on the event loop."""
 
+SPACIOUS_STREAMS = 2
+"""Streams at once that may have more and larger windows than they need: that bounds memory."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -70,6 +73,24 @@ def identify(keys: DomainKeys, views: Sequence[Buffer]) -> list[PlainChunk]:
     return [PlainChunk(chunk_id(keys, view), view) for view in views]
 
 
+class Spare:
+    """A number of things that whoever comes first may have. One event loop only."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def take(self) -> bool:
+        """Take one; whether there was one."""
+        if self._count <= 0:
+            return False
+        self._count -= 1
+        return True
+
+    def give(self) -> None:
+        """Give it back."""
+        self._count += 1
+
+
 class Intake:
     """Seals chunks that the hive does not have yet into packs."""
 
@@ -78,6 +99,7 @@ class Intake:
         self._room = room
         self._threads = threads
         self._level = compression_level
+        self.spacious = Spare(SPACIOUS_STREAMS)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run processor-bound work in the intake's threads.

@@ -1,10 +1,11 @@
 """Writers: a stream of bytes, or a group of small bodies, to durable chunks and a manifest.
 
-A long stream goes through two windows in turn: while one fills from the socket, the other is cut,
-identified and sealed in a thread. What is left of a window after its last cut is carried to the
-head room of the next, so that the cuts do not depend on how the bytes arrived. A stream that ends
-within one minimum chunk, and every body of a batch that does, is one chunk and takes the short
-way through ``GroupWriter``: all small bodies that wait share each step and one durable write.
+A long stream goes through windows in turn: while one fills from the socket, another is cut and
+identified in a thread, and a third is sealed in another; all but the first few streams do with two.
+What is left of a window after its last cut is carried to the head room of the next, so that the
+cuts do not depend on how the bytes arrived. A stream that ends within one minimum chunk, and every
+body of a batch that does, is one chunk and takes the short way through ``GroupWriter``: all small
+bodies that wait share each step and one durable write.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from skep.durability.records import Content
 from skep.stores.protocol import Buffer
 
 WINDOW_BYTES = 3 << 20
+WINDOWS = 2
+SPACIOUS_WINDOW_BYTES = 8 << 20
+SPACIOUS_WINDOWS = 3
+"""For the first few streams: one fills, one is cut, one is sealed; less is looked at twice, and threads change less."""
 GROUP_BODIES_MAX = 2048
 GROUP_BYTES_MAX = 8 << 20
 GROUPS_IN_FLIGHT = 2
@@ -51,8 +56,8 @@ def digests_of(body: Buffer, names: Collection[str]) -> dict[str, bytes]:
 class Window:
     """A buffer that fills from the front and is cut into chunks."""
 
-    def __init__(self) -> None:
-        self._buffer = SHARED_POOL.take(CHUNK_BYTES_MAX + WINDOW_BYTES)
+    def __init__(self, fresh_bytes: int = WINDOW_BYTES) -> None:
+        self._buffer = SHARED_POOL.take(CHUNK_BYTES_MAX + fresh_bytes)
         self._view = memoryview(self._buffer)
         self.start = CHUNK_BYTES_MAX
         self.end = CHUNK_BYTES_MAX
@@ -113,36 +118,64 @@ class StreamWriter:
         self._stored = Stored()
         self._refs: list[ChunkRef] = []
         self._size_bytes = 0
+        self._spacious = False
+        self._windows: list[Window] = []
+        self._tasks: deque[asyncio.Task[Window]] = deque()
+        """One for each window that was handed over, the oldest first; they end in this order."""
+        self._cutting, self._sealing = asyncio.Lock(), asyncio.Lock()
 
     async def write(self, head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> Content:
         """Store ``head`` and the rest of the stream; returns when all of it is durable."""
-        filling, processing = Window(), Window()
-        task: asyncio.Task[None] | None = None
+        self._spacious = self._intake.spacious.take()
         try:
+            filling = self._window()
             async for piece in _chain(head, stream):
                 self._count(len(piece))
                 view = memoryview(piece)
                 while len(view):
                     view = view[filling.take(view) :]
                     if filling.full:
-                        if task is not None:
-                            await task
-                        task = asyncio.create_task(self._process(filling, processing, final=False))
-                        filling, processing = processing, filling
-            if task is not None:
-                await task
-                task = None
-            await self._process(filling, processing, final=True)
+                        filling = await self._exchange(filling)
+            self._start(filling, None)
+            while self._tasks:
+                await self._tasks.popleft()
         finally:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-            filling.close()
-            processing.close()
+            await self._close()
         await self._intake.settle(self._stored)
         manifest = Manifest(self._size_bytes, tuple(self._refs))
         digests = {name: hasher.digest() for name, hasher in self._hashers.items()}
         return Content(manifest, self._size_bytes, digests)
+
+    def _window(self) -> Window:
+        window = Window(SPACIOUS_WINDOW_BYTES if self._spacious and self._windows else WINDOW_BYTES)
+        self._windows.append(window)
+        return window
+
+    async def _exchange(self, full: Window) -> Window:
+        """Hand over a full window for an empty one: a new one, or that of the oldest task when it is done."""
+        may_grow = len(self._windows) < (SPACIOUS_WINDOWS if self._spacious else WINDOWS)
+        following = self._window() if may_grow else await self._tasks.popleft()
+        self._start(full, following)
+        return following
+
+    def _start(self, window: Window, following: Window | None) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._process(window, following)))
+
+    async def _close(self) -> None:
+        """End what runs, and give the windows back."""
+        for task in self._tasks:
+            task.cancel()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in self._tasks:
+                if task.done() and not task.cancelled():
+                    task.exception()  # the first failure is raised already
+            if self._spacious:
+                self._intake.spacious.give()
+            for window in self._windows:
+                window.close()
 
     def _count(self, length: int) -> None:
         self._size_bytes += length
@@ -152,19 +185,26 @@ class StreamWriter:
                 limit_bytes=self._limit_bytes,
             )
 
-    async def _process(self, window: Window, following: Window, *, final: bool) -> None:
-        """Cut, identify, seal; hand the tail to the window that follows and free this one."""
-        chunks, tail = await self._intake.run(self._identify, window, final)
-        following.carry(tail)
-        await self._intake.store(self._keys, chunks, self._scheme, self._stored)
-        self._refs += [chunk.ref for chunk in chunks]
-        window.reset()
+    async def _process(self, window: Window, following: Window | None) -> Window:
+        """Cut, identify, seal; the tail goes to the window that follows (None: this is the last). Gives this one back.
 
-    def _identify(self, window: Window, final: bool) -> tuple[list[PlainChunk], memoryview]:
+        The locks serve in the order that they are asked, so windows are cut and sealed in the stream's order.
+        """
+        async with self._cutting:
+            chunks = await self._intake.run(self._identify, window, following)
+        async with self._sealing:
+            await self._intake.store(self._keys, chunks, self._scheme, self._stored)
+            self._refs += [chunk.ref for chunk in chunks]
+        window.reset()
+        return window
+
+    def _identify(self, window: Window, following: Window | None) -> list[PlainChunk]:
         for hasher in self._hashers.values():
             hasher.update(window.fresh)
-        views, tail = window.cut(self._keys, final)
-        return identify(self._keys, views), tail
+        views, tail = window.cut(self._keys, following is None)
+        if following is not None:
+            following.carry(tail)
+        return identify(self._keys, views)
 
 
 async def _chain(head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:

@@ -22,6 +22,8 @@ from skep.frontends.common.asgi import App
 
 BACKLOG = 1024
 HEAD_TIMEOUT_S = 15
+READ_BYTES_MAX = 2 << 20
+"""What is read of a connection at most, before the application asks for more: each message costs some wake-ups."""
 READY_POLL_S = 0.005
 
 
@@ -58,7 +60,7 @@ async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready
         http=HTTPModes.auto,
         backlog=BACKLOG,
         backpressure=listening.requests_at_once,
-        http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT_S * 1000),
+        http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT_S * 1000, max_buffer_size=READ_BYTES_MAX),
         websockets=False,
         log_enabled=False,
         ssl_cert=listening.certificate,

@@ -13,6 +13,7 @@ import pytest
 from skep.base.errors import BadInput, ChunkNotFound, InvalidRange, QuotaExceeded, ShuttingDown
 from skep.base.ids import new_id
 from skep.durability.catalog import ChunkVanished
+from skep.durability.intake import SPACIOUS_STREAMS
 from skep.durability.options import Options
 from skep.stores.protocol import Buffer
 from skep.testing.durable import open_rig, pieces
@@ -40,6 +41,34 @@ async def test_the_cuts_do_not_depend_on_the_pieces(tmp_path: Path) -> None:
         manifests = {(await rig.put(body, piece_bytes=size)).manifest for size in (1000, 262_144, 20 * MIB)}
         (many,) = await rig.chunks.write_many(rig.keys, [body])
         assert manifests == {many.manifest}
+
+
+async def test_the_cuts_do_not_depend_on_the_windows(tmp_path: Path) -> None:
+    """Of streams at once only the first few have large windows."""
+    body = noise(40 * MIB, 8)
+    async with open_rig(tmp_path) as rig:
+        (whole,) = await rig.chunks.write_many(rig.keys, [body])
+        streams = [rig.put(body, piece_bytes=size) for size in (100_003, MIB, 5 * MIB, 40 * MIB)]
+        assert {content.manifest for content in await asyncio.gather(*streams)} == {whole.manifest}
+
+
+async def test_streams_that_end_in_any_way_give_back_their_place(tmp_path: Path) -> None:
+    async def broken(size: int) -> AsyncIterator[Buffer]:
+        async for piece in pieces(noise(size), MIB):
+            yield piece
+        raise RuntimeError("the source broke")
+
+    async with open_rig(tmp_path) as rig:
+        for size in (MIB, 4 * MIB, 24 * MIB):
+            with pytest.raises(RuntimeError, match="the source broke"):
+                await rig.chunks.write(rig.keys, broken(size))
+            uploads = [asyncio.create_task(rig.put(noise(24 * MIB, seed))) for seed in range(3)]
+            await asyncio.wait(uploads, return_when=asyncio.FIRST_COMPLETED)
+            for upload in uploads:
+                upload.cancel()
+            await asyncio.wait(uploads)
+        spacious = rig.chunks._intake.spacious
+        assert [spacious.take() for _ in range(SPACIOUS_STREAMS + 1)] == [True] * SPACIOUS_STREAMS + [False]
 
 
 async def test_known_content_stores_nothing_new(tmp_path: Path) -> None:
