@@ -12,6 +12,7 @@ from skep.auth.records import (
     MemberInfo,
     Principal,
     SessionInfo,
+    SshKeyInfo,
     TokenPair,
     UserInfo,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "MemberInfo",
     "Principal",
     "SessionInfo",
+    "SshKeyInfo",
     "TokenPair",
     "UserHooks",
     "UserInfo",

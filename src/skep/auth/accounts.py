@@ -20,6 +20,7 @@ from skep.auth.password_rules import check_password
 from skep.auth.records import CreatedInvite, InviteInfo, Principal, UserInfo
 from skep.auth.scopes import ACCOUNT
 from skep.auth.sessions import end_sessions_of
+from skep.auth.ssh_keys import drop_ssh_keys
 from skep.auth.users import (
     ACTIVE,
     SUSPENDED,
@@ -186,7 +187,14 @@ class Accounts(Logins):
                 self._deletion.user_deleting(tx, info.id, info.name)
             elif self._hooks is not None:
                 raise InUse(f"{info.name!r} has a space: suspend the user instead")
-            for drop in (end_sessions_of, drop_app_passwords, drop_memberships, drop_invites_by, remove_user):
+            for drop in (
+                end_sessions_of,
+                drop_app_passwords,
+                drop_ssh_keys,
+                drop_memberships,
+                drop_invites_by,
+                remove_user,
+            ):
                 drop(tx, info.id)
             self._void_after(tx, info.id)
 

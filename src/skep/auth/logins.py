@@ -9,7 +9,7 @@ from collections.abc import Collection
 from skep.auth.app_passwords import AppPasswordRow, find_app_password, touch_app_password
 from skep.auth.buckets import address_key
 from skep.auth.core import AuthCore, principal_of
-from skep.auth.names import LOGIN_LENGTH, key_of
+from skep.auth.names import login_key
 from skep.auth.opaque_tokens import is_refresh_token
 from skep.auth.password_rules import MAX_BYTES, check_password, normalised
 from skep.auth.records import Principal, SessionInfo, TokenPair
@@ -117,7 +117,7 @@ class Logins(AuthCore):
         ``verdict_cache_s``, and equal requests at the same time share one check.
         Raises BadCredentials, Forbidden (suspended, with the right password), RateLimited.
         """
-        key = keyed_digest(self._verdict_key, _login_key(name).encode(), b"\0", _secret_bytes(password))
+        key = keyed_digest(self._verdict_key, login_key(name).encode(), b"\0", _secret_bytes(password))
         known = self._verdicts.get(key)
         if known is not None:
             return known
@@ -198,7 +198,7 @@ class Logins(AuthCore):
 
     async def _prove(self, name: str, password: str, address: str) -> UserRow:
         """The active user whose login password this is. The same steps are taken whether the user is there or not."""
-        login, client = _login_key(name), address_key(address)
+        login, client = login_key(name), address_key(address)
         self._addresses.take(client)
         self._names.take(login)
         try:
@@ -281,7 +281,7 @@ def _token_principal(tx: Transaction, claims: Claims) -> Principal:
 
 
 def _app_principal(tx: Transaction, name: str, password: str) -> tuple[AppPasswordRow | None, Principal | None]:
-    user, app = find_login(tx, _login_key(name)), find_app_password(tx, _secret_text(password))
+    user, app = find_login(tx, login_key(name)), find_app_password(tx, _secret_text(password))
     if user is None or app is None or app.user_id != user.info.id or not app.is_good(tx.now_us):
         return None, None
     if not user.is_active:
@@ -299,11 +299,6 @@ def _still(tx: Transaction, proven: UserRow) -> UserRow:
 
 def _suspended() -> Forbidden:
     return Forbidden("the account is suspended: ask an administrator", reason="suspended")
-
-
-def _login_key(name: str) -> str:
-    """What to look a login name up by; text that can be nobody's becomes the empty name, which nobody has."""
-    return key_of(name) if len(name) <= LOGIN_LENGTH and name.isprintable() else ""
 
 
 def _secret_text(password: str) -> str:

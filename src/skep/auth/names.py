@@ -28,6 +28,11 @@ def key_of(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
+def login_key(name: str) -> str:
+    """What to look a login name up by; text that can be nobody's becomes the empty name, which nobody has."""
+    return key_of(name) if len(name) <= LOGIN_LENGTH and name.isprintable() else ""
+
+
 def user_name(text: str) -> str:
     """A user's name, normalised: 1-64 letters, digits, ``.``, ``_``, ``-``; begins and ends with a letter or digit.
 

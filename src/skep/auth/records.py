@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from skep.base.errors import Forbidden
 from skep.base.ids import Id
 
-PrincipalKind: TypeAlias = Literal["password", "token", "app", "internal"]
+PrincipalKind: TypeAlias = Literal["password", "token", "app", "ssh", "internal"]
 UserState: TypeAlias = Literal["active", "suspended"]
 Role: TypeAlias = Literal["member", "manager"]
 
@@ -131,6 +131,21 @@ class CreatedAppPassword:
 
     def __repr__(self) -> str:
         return f"CreatedAppPassword({self.info!r}, <secret>)"
+
+
+@dataclass(frozen=True, slots=True)
+class SshKeyInfo:
+    """A public key that may act for its user."""
+
+    id: Id
+    name: str
+    kind: str
+    """Its type in SSH's words: ``ssh-ed25519``."""
+    fingerprint: str
+    """As ``ssh-keygen -l`` shows it: ``SHA256:...``."""
+    scopes: frozenset[str]
+    created_us: int
+    last_used_us: int | None
 
 
 @dataclass(frozen=True, slots=True)

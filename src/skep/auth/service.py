@@ -38,6 +38,7 @@ from skep.auth.opaque_tokens import new_app_password
 from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, GroupInfo, Principal
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
 from skep.auth.sessions import purge_sessions
+from skep.auth.ssh_access import SshAccess
 from skep.auth.users import the_user
 from skep.base.errors import BadInput, Forbidden, InUse, UserNotFound
 from skep.base.ids import Id
@@ -58,7 +59,7 @@ class Maintained:
     rotated: bool
 
 
-class Auth(Accounts):
+class Auth(Accounts, SshAccess):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,

@@ -37,6 +37,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: Annotated[int, Meta(ge=0, le=65_535)]
     engine: Literal["granian", "uvicorn"]
+    sftp_port: Annotated[int, Meta(ge=0, le=65_535)]
     tls_certificate: str
     tls_key: str
     trusted_proxies: tuple[str, ...]

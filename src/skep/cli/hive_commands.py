@@ -37,12 +37,19 @@ def with_place(command: Callable[Concatenate[Output, dict[str, object], P], R]) 
     @click.option("--data-dir", type=click.Path(path_type=str), help="Where the hive keeps what it knows.")
     @click.option("--host", help="The address to listen on; 0.0.0.0 is every interface.")
     @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on.")
+    @click.option("--sftp-port", type=click.IntRange(0, 65535), help="The port for SFTP; 0 is no SFTP.")
     @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting (repeatable).")
     @functools.wraps(command)
     def outer(output: Output, /, *args: P.args, **kwargs: P.kwargs) -> R:
         data_dir, host, port = kwargs.pop("data_dir"), kwargs.pop("host"), kwargs.pop("port")
+        sftp_port = kwargs.pop("sftp_port")
         pairs = [_pair(str(text)) for text in cast(tuple[str, ...], kwargs.pop("settings"))]
-        named = {"data_dir": data_dir and os.path.abspath(str(data_dir)), "server.host": host, "server.port": port}
+        named = {
+            "data_dir": data_dir and os.path.abspath(str(data_dir)),
+            "server.host": host,
+            "server.port": port,
+            "server.sftp_port": sftp_port,
+        }
         given = {key: value for key, value in named.items() if value is not None}
         return command(output, {**given, **dict(pairs)}, *args, **kwargs)
 

@@ -130,6 +130,20 @@ class Accounts:
         """Make an app password useless at once."""
         self._caller.json("DELETE", _named("app-passwords", app_password_id))
 
+    def ssh_keys(self) -> list[Record]:
+        """One's own SSH keys."""
+        return list(self._record("GET", f"{AUTH}/ssh-keys")["ssh_keys"])
+
+    def add_ssh_key(self, public_key: str, name: str, scopes: Sequence[str]) -> Record:
+        """Let the holder of a key act for one."""
+        return self._record(
+            "POST", f"{AUTH}/ssh-keys", {"public_key": public_key, "name": name, "scopes": list(scopes)}
+        )
+
+    def remove_ssh_key(self, key_id: str) -> None:
+        """Take a key away."""
+        self._caller.json("DELETE", _named("ssh-keys", key_id))
+
     def _tokens(self, path: str, send: object) -> Tokens:
         """Tokens out of their JSON; lifetimes become times of this machine's clock."""
         raw, now_s = self._caller.json("POST", path, send=send), self._clock.now_us() / 1e6

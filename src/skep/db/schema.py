@@ -123,6 +123,18 @@ app_passwords = _table(
     _column("last_used_us", INT, null=True),
     _column("expires_us", INT, null=True),
 )
+ssh_keys = _table(
+    "ssh_keys",
+    _column("id", ID, primary_key=True),
+    _column("user_id", ID, index=True),
+    _column("name", KEYTEXT),
+    _column("kind", SHORT),
+    _column("fingerprint", HASH),  # SHA-256 of the public key; several users may have the same key
+    _column("scopes", KEYTEXT),
+    _column("created_us", INT),
+    _column("last_used_us", INT, null=True),
+    sa.UniqueConstraint("user_id", "fingerprint"),
+)
 sessions = _table(
     "sessions",
     _column("id", ID, primary_key=True),

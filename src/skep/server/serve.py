@@ -22,8 +22,10 @@ from skep.base.settings import Settings
 from skep.server.addresses import listening_port
 from skep.server.engines import Listening, engine
 from skep.server.lock import DataDirectoryLock
+from skep.server.sftp import open_sftp
 
 if TYPE_CHECKING:
+    from skep.frontends.sftp.server import SftpDoor
     from skep.server.compose import Hive
 
 log = get_logger("skep.server")
@@ -74,6 +76,7 @@ async def _serve(settings: Settings, started_s: float, announce: Callable[[str],
     port = listening_port(server.host, server.port)
     url = f"{'https' if server.tls_certificate else 'http'}://{_in_url(server.host)}:{port}"
     hive = await open_hive(settings, clock=SystemClock())
+    sftp: SftpDoor | None = None
 
     def ready() -> None:
         _calm_collector()
@@ -83,14 +86,19 @@ async def _serve(settings: Settings, started_s: float, announce: Callable[[str],
 
     try:
         with _Signals() as signals:
+            sftp = await open_sftp(hive)
             leave = asyncio.Event()
             serving = asyncio.create_task(engine(server.engine)(hive.app, _listening(settings, port), leave, ready))
             await _first(serving, signals.asked.wait())
+            if sftp is not None:
+                await sftp.close()
             if not serving.done():
                 await _finish_requests(hive, signals, server.stop_grace_s)
             leave.set()
             await _leave(serving)
     finally:
+        if sftp is not None:
+            await sftp.close()
         await hive.close(WORKERS_GRACE_S)
         log.info("stopped")
 

@@ -8,10 +8,12 @@ from skep.base.errors import NotFound
 from skep.frontends.api.auth_records import (
     AppPassword,
     Session,
+    SshKey,
     Tokens,
     User,
     app_password_record,
     session_record,
+    ssh_key_record,
     tokens_record,
     user_record,
 )
@@ -54,6 +56,20 @@ class AppPasswords(msgspec.Struct, frozen=True):
     """Oldest first."""
 
     app_passwords: list[AppPassword]
+
+
+class NewSshKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``public_key``: the line of a ``.pub`` file; ``name``: its comment unless given."""
+
+    public_key: str
+    name: str = ""
+    scopes: tuple[str, ...] = ("files:read", "files:write")
+
+
+class SshKeys(msgspec.Struct, frozen=True):
+    """Oldest first."""
+
+    ssh_keys: list[SshKey]
 
 
 async def get_me(call: Call) -> User:
@@ -104,6 +120,23 @@ async def revoke_app_password(call: Call) -> None:
     await call.services.auth.revoke_app_password(call.principal, call.id("app_password_id", NotFound))
 
 
+async def list_ssh_keys(call: Call) -> SshKeys:
+    """List one's own SSH keys."""
+    return SshKeys([ssh_key_record(info) for info in await call.services.auth.list_ssh_keys(call.principal)])
+
+
+async def add_ssh_key(call: Call, body: NewSshKey) -> SshKey:
+    """Let whoever holds the private half of a key sign in over SFTP."""
+    return ssh_key_record(
+        await call.services.auth.add_ssh_key(call.principal, body.public_key, body.name, scopes=body.scopes)
+    )
+
+
+async def remove_ssh_key(call: Call) -> None:
+    """Take an SSH key away."""
+    await call.services.auth.remove_ssh_key(call.principal, call.id("ssh_key_id", NotFound))
+
+
 OPERATIONS = (
     Operation("GET", "/api/auth/me", get_me, "", TAG),
     Operation("PATCH", "/api/auth/me", change_me, "account", TAG),
@@ -113,4 +146,7 @@ OPERATIONS = (
     Operation("GET", "/api/auth/app-passwords", list_app_passwords, "account", TAG),
     Operation("POST", "/api/auth/app-passwords", create_app_password, "account", TAG, status=201),
     Operation("DELETE", "/api/auth/app-passwords/{app_password_id}", revoke_app_password, "account", TAG, status=204),
+    Operation("GET", "/api/auth/ssh-keys", list_ssh_keys, "account", TAG),
+    Operation("POST", "/api/auth/ssh-keys", add_ssh_key, "account", TAG, status=201),
+    Operation("DELETE", "/api/auth/ssh-keys/{ssh_key_id}", remove_ssh_key, "account", TAG, status=204),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from skep.auth import AppPasswordInfo, GroupDetail, GroupInfo, InviteInfo, SessionInfo, TokenPair, UserInfo
+from skep.auth import AppPasswordInfo, GroupDetail, GroupInfo, InviteInfo, SessionInfo, SshKeyInfo, TokenPair, UserInfo
 from skep.base.errors import SkepError
 from skep.base.ids import Id, parse_id
 from skep.frontends.api.records import text_of, text_or_none
@@ -175,3 +175,21 @@ def invite_record(info: InviteInfo, token: str | None = None) -> Invite:
         expires_us=info.expires_us,
         token=token,
     )
+
+
+class SshKey(msgspec.Struct, frozen=True):
+    """A public key that may act for its user over SFTP."""
+
+    id: str
+    name: str
+    kind: str
+    fingerprint: str
+    scopes: list[str]
+    created_us: int
+    last_used_us: int | None
+
+
+def ssh_key_record(info: SshKeyInfo) -> SshKey:
+    """An SSH key in JSON."""
+    scopes = sorted(info.scopes)
+    return SshKey(text_of(info.id), info.name, info.kind, info.fingerprint, scopes, info.created_us, info.last_used_us)
