@@ -121,6 +121,35 @@ def test_a_real_tree_goes_in_and_comes_out_byte_for_byte(skep: Program) -> None:
     same(LIBRARY / "email", skep.home / "into/Library/email")
 
 
+def test_sharing(skep: Program, tmp_path: Path) -> None:
+    made = skep.json("user", "add", "benno", "--password-stdin", typed="quiet meadow 41 lantern\n")
+    assert made["name"] == "benno"
+    ben = Program(tmp_path, skep.port)
+    ben("login", ben.url, "--user", "benno", "--password-stdin", typed="quiet meadow 41 lantern\n")
+    (tmp_path / "letter").write_text("dear ben")
+    skep("put", tmp_path / "letter", "/shared/letter")
+    assert "say with whom" in skep("share", "add", "/shared", exits=2)
+    given = skep.json("share", "add", "/shared", "--user", "benno", "--rights", "write")
+    assert (given["path"], given["state"], given["holder"]["name"]) == ("/shared", "pending", "benno")
+    assert "no space" in ben("ls", "--space", "shared", exits=3)
+    assert ben.json("share", "accept", "shared", "--name", "From home")["state"] == "accepted"
+    assert ben("ls", "--space", "From home") == "letter\n"
+    assert ben("cat", "/letter", "--space", "from home") == "dear ben"
+    (tmp_path / "tree/a").mkdir(parents=True)
+    (tmp_path / "tree/a/b").write_text("from ben")
+    ben("put", tmp_path / "tree", "/tree", "--space", "From home")
+    assert skep("cat", "/shared/tree/a/b") == "from ben"
+    assert "From home" in ben("share")
+    assert "benno" in skep("share", "ls")
+    assert skep.json("share", "ls")["given"][0]["state"] == "accepted"
+    skep("tag", "add", "/shared/letter", "post")
+    assert skep.json("tag", "rename", "post", "letters")["renamed"] == 1
+    ben("share", "decline", "From home")
+    assert skep.json("share", "ls")["given"][0]["state"] == "declined"
+    assert skep.json("share", "rm", "/shared", "--user", "benno")[0]["id"] == given["id"]
+    assert "not shared like that" in skep("share", "rm", "/shared", exits=3)
+
+
 def test_what_a_tree_may_have(skep: Program) -> None:
     tree = skep.home / "odd"
     (tree / "empty/deeper").mkdir(parents=True)

@@ -9,7 +9,8 @@
     │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired
     │   └── Forbidden
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
-    │              UserNotFound, GroupNotFound, StoreNotFound, ObjectNotFound
+    │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
+    │              ObjectNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld,
     │              ContentsChanged
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull
@@ -202,6 +203,12 @@ class GroupNotFound(NotFound):
     """No such group."""
 
     code = "group-not-found"
+
+
+class ShareNotFound(NotFound):
+    """No such share: it was taken back, or it is somebody else's."""
+
+    code = "share-not-found"
 
 
 class StoreNotFound(NotFound):

@@ -71,6 +71,9 @@ _section(
     tag="Set, remove or list tags: your own words on files and directories.",
     find="List what carries a tag.",
 )
+_section(
+    "Your files", "share_commands", share="Give others access to files and directories, and see what they gave you."
+)
 _section("Storage", "store_commands", store="The places that hold the hive's data: directories, buckets, clouds.")
 _section("Storage", "scheme_commands", scheme="How data is spread over the stores.")
 _section(

@@ -60,6 +60,17 @@ def tag_rm(output: Output, hive: Hive, path: str, names: tuple[str, ...], space:
     output.value(changed.raw)
 
 
+@tag.command("rename")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option("--merge", is_flag=True, help="NEW may be a tag of yours already: the two become one.")
+@with_hive
+def tag_rename(output: Output, hive: Hive, old: str, new: str, merge: bool) -> None:
+    """Give a tag another name, on everything that has it."""
+    renamed = hive.files.rename_tag(old, new, merge=merge)
+    output.value({"renamed": renamed}, lambda: f"renamed on {renamed}")
+
+
 @click.command()
 @click.argument("name", metavar="TAG")
 @with_hive

@@ -187,6 +187,12 @@ class Files:
         target = f"/api/filesystem/tags/{quote(name, safe='')}"
         return [read_node(raw) for raw in self._caller.json("GET", target)["nodes"]]
 
+    def rename_tag(self, name: str, new_name: str, *, merge: bool = False) -> int:
+        """Give a tag another name on all nodes; on how many. Raises NameClash."""
+        target, send = f"/api/filesystem/tags/{quote(name, safe='')}", {"name": new_name, "merge": merge}
+        renamed: int = self._caller.json("PUT", target, send=send, repeatable=False)["renamed"]
+        return renamed
+
     def set_tags(self, node_id: str, tags: Sequence[str]) -> Node:
         """Replace the user's tags on a node."""
         return read_node(self._caller.json("PUT", f"{INFO}/{node_id}/tags", send={"tags": list(tags)}))

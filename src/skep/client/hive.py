@@ -15,6 +15,7 @@ from skep.client.calls import Caller
 from skep.client.files import Files
 from skep.client.retries import Cancel
 from skep.client.sessions import Session, TokenKeeper
+from skep.client.shares import Shares
 from skep.client.transport import Transport, parse_address
 
 
@@ -28,6 +29,7 @@ class Hive:
         self.accounts = Accounts(caller)
         self.administration = Administration(caller)
         self.files = Files(caller)
+        self.shares = Shares(caller)
 
     @classmethod
     def connect(cls, url: str, keeper: TokenKeeper | None, *, timeout_s: float = 120.0) -> Hive:

@@ -329,6 +329,34 @@ tags = _table(
     _column("node_id", ID, primary_key=True, index=True),
     clustered=True,
 )
+# Access that was given to a user or a group on a node.
+shares = _table(
+    "shares",
+    _column("id", ID, primary_key=True),
+    _column("space_id", ID),
+    _column("node_id", ID),
+    _column("kind", SHORT),  # user | group
+    _column("principal_id", ID, index=True),  # whom it was given to
+    _column("rights", SHORT),  # read | write | upload
+    _column("may_share", FLAG, server_default="0"),  # whether its holder may pass it on
+    _column("parent_id", ID, null=True, index=True),  # the share that this one was passed on from
+    _column("since_change", INT),  # holders see the changes of the space after this number
+    _column("created_by", ID),
+    _column("created_us", INT),
+    sa.UniqueConstraint("node_id", "kind", "principal_id"),
+    sa.Index("ix_shares_space_id", "space_id"),
+)
+# What each holder made of a share; of a group's share each member for themself.
+share_holders = _table(
+    "share_holders",
+    _column("share_id", ID, primary_key=True),
+    _column("user_id", ID, primary_key=True),
+    _column("state", SHORT),  # accepted | declined
+    _column("name", KEYTEXT),  # the holder's own name for its root
+    _column("changed_us", INT),
+    sa.Index("ix_share_holders_user_id", "user_id"),
+    clustered=True,
+)
 
 # --- events ---------------------------------------------------------------------------------
 changes = _table(

@@ -191,6 +191,28 @@ class SnapshotWritten(Event, frozen=True, kw_only=True, tag="snapshot-written"):
     size_bytes: int
 
 
+class ShareGiven(Event, frozen=True, kw_only=True, tag="share-given"):
+    """A user or a group was given access to a node, or other rights on it."""
+
+    share_id: Id
+    kind_of_holder: str
+    holder_id: Id
+
+
+class ShareAnswered(Event, frozen=True, kw_only=True, tag="share-answered"):
+    """A holder accepted or declined a share."""
+
+    share_id: Id
+    user_id: Id
+    accepted: bool
+
+
+class ShareEnded(Event, frozen=True, kw_only=True, tag="share-ended"):
+    """A share was taken back by who gave it or owns what is shared."""
+
+    share_id: Id
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     HiveStarted,
     HiveStopping,
@@ -207,5 +229,8 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ScrubDone,
     GarbageCollected,
     SnapshotWritten,
+    ShareGiven,
+    ShareAnswered,
+    ShareEnded,
 )
 """Every event there is."""

@@ -19,7 +19,7 @@ from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.filesystem import spaces, trash, tree
+from skep.filesystem import shares, spaces, trash, tree
 from skep.filesystem.names import check_name
 
 PAGE = 2_000
@@ -30,7 +30,7 @@ class Finding:
     """One thing that does not hold."""
 
     check: str
-    """size | changed | used-bytes | orphan | unreachable | name | version | trash | journal."""
+    """size | changed | used-bytes | orphan | unreachable | name | version | trash | journal | share."""
     space_id: Id | None
     node_id: Id | None
     message: str
@@ -112,6 +112,15 @@ _SET_USED = prepared(
 )
 
 
+_SHARES = prepared(
+    sa.select(s.shares.c.id, s.shares.c.space_id, s.shares.c.node_id, _n.space_id)
+    .join_from(s.shares, s.nodes, _n.id == s.shares.c.node_id, isouter=True)
+    .where(s.shares.c.id > sa.bindparam("after"))
+    .order_by(s.shares.c.id)
+    .limit(sa.bindparam("count"))
+)
+
+
 def _below() -> sa.Executable:
     first = sa.select(_n.id).where(_n.id == sa.bindparam("top"))
     below = first.cte("below", recursive=True)
@@ -123,7 +132,7 @@ _COUNT_BELOW = prepared(_below())
 
 async def check(db: Database) -> AsyncIterator[Finding]:
     """All findings. Uploads may go on meanwhile; each page is looked at in one consistent view."""
-    for one in (_check_nodes, _check_versions, _check_spaces):
+    for one in (_check_nodes, _check_versions, _check_spaces, _check_shares):
         after: Id | None = b""
         while after is not None:
             findings, after = await db.read(_page(one, after))
@@ -139,14 +148,19 @@ def _page(one: Callable[[Transaction, Id], Page], after: Id) -> Callable[[Transa
 
 
 async def repair(db: Database) -> int:
-    """Correct recursive sizes and used bytes, where they are wrong; how many were."""
+    """Correct recursive sizes and used bytes, where they are wrong, and end shares of nothing; how many there were."""
     corrected = 0
     async for finding in check(db):
         if not finding.repairable or finding.space_id is None:
             continue
         space_id, node_id = finding.space_id, finding.node_id
 
-        def work(tx: Transaction, space_id: Id = space_id, node_id: Id | None = node_id) -> None:
+        def work(
+            tx: Transaction, finding: Finding = finding, space_id: Id = space_id, node_id: Id | None = node_id
+        ) -> None:
+            if finding.check == "share":
+                shares.remove_on(tx, [] if node_id is None else [node_id])
+                return
             space = spaces.lock(tx, space_id)
             if node_id is None:
                 tx.run(_SET_USED, {"space": space_id, "sum_bytes": _used(tx, space)})
@@ -297,6 +311,16 @@ def _used(tx: Transaction, space: spaces.Space) -> int:
     if space.kind == "personal":
         used += tx.value(_OBJECTS, {"owner": space.owner_id}) or 0
     return used
+
+
+def _check_shares(tx: Transaction, after: Id) -> Page:
+    rows = tx.rows(_SHARES, {"after": after, "count": PAGE})
+    findings = [
+        Finding("share", row[1], row[2], f"share {id_text(row[0])} is of {_of(row[2])}, which is gone", repairable=True)
+        for row in rows
+        if row[3] != row[1]
+    ]
+    return findings, rows[-1][0] if rows else None
 
 
 def _check_journal(tx: Transaction, space: spaces.Space, findings: list[Finding]) -> None:

@@ -13,12 +13,13 @@ from skep.base.errors import ContentsChanged, InvalidPath
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
-from skep.filesystem import moves, quota, subtree, tags, tree, versions
+from skep.filesystem import moves, quota, subtree, tags, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import Content, Directory, Growth, Row
 from skep.filesystem.moves import Source, Target
 from skep.filesystem.names import join_path
 from skep.filesystem.records import Conditions
+from skep.filesystem.spaces import Space
 from skep.filesystem.tree import Node
 from skep.filesystem.versions import Version
 
@@ -26,7 +27,7 @@ from skep.filesystem.versions import Version
 def copy(
     tx: Transaction,
     books: Books,
-    source_space_id: Id,
+    source_space: Space,
     node_id: Id,
     target: Target,
     conditions: Conditions,
@@ -37,11 +38,12 @@ def copy(
 
     Raises what ``moves.move`` raises; also InvalidPath where source and target are the same.
     """
-    here, there = moves.lock_both(tx, source_space_id, target.space_id)
+    here, there = views.lock_both(tx, source_space, target.space)
     source = moves.living(tx, here, node_id)
     node = source.node
     moves.require(source, conditions)
-    place = tree.resolve(tx, there.root_id, target.segments)
+    views.check_depth(there, target.segments, books.limits.depth_max)
+    place = views.resolve(tx, there, target.segments)
     if place.node is not None and place.node.id == node_id:
         raise InvalidPath(f'"{source.path}" cannot be copied onto itself', path=source.path)
     moves.check_target(source, place, target)

@@ -12,13 +12,14 @@ from skep.base.errors import BadInput, BodyTooLarge, InvalidPath
 from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
-from skep.filesystem import mimes, moves, spaces, tree
+from skep.filesystem import mimes, moves, tree, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import attributes_of
 from skep.filesystem.moves import Source, Target
 from skep.filesystem.names import check_name, check_time
 from skep.filesystem.ports import Note
 from skep.filesystem.records import Conditions
+from skep.filesystem.spaces import Space
 
 _UPDATE = prepared(
     sa.update(s.nodes)
@@ -56,18 +57,18 @@ def check(change: Change) -> None:
 
 
 def update(
-    tx: Transaction, books: Books, space_id: Id, node_id: Id, change: Change, conditions: Conditions, actor_id: Id
+    tx: Transaction, books: Books, space: Space, node_id: Id, change: Change, conditions: Conditions, actor_id: Id
 ) -> None:
     """Change a living node. Raises NodeNotFound, NameClash, InvalidPath, PreconditionFailed, BodyTooLarge, BadInput."""
-    space = spaces.lock(tx, space_id)
+    space = views.lock(tx, space)
     source = moves.living(tx, space, node_id)
     moves.require(source, conditions)
     if change.name is not None and change.name != source.node.name:
         if node_id == space.root_id:
             raise InvalidPath("the root of a space has no name of its own", path="/")
-        target = Target(space_id, (*source.above.segments[:-1], change.name), overwrite=False, replace_kind=False)
-        moves.move(tx, books, space_id, node_id, target, Conditions(), actor_id)
-        space = spaces.lock(tx, space_id)
+        target = Target(space, (*source.above.segments[:-1], change.name), overwrite=False, replace_kind=False)
+        moves.move(tx, books, space, node_id, target, Conditions(), actor_id)
+        space = views.lock(tx, space)
         source = moves.living(tx, space, node_id)
     if change.is_of_facts:
         _update_facts(tx, books, source, change, actor_id)
@@ -80,7 +81,8 @@ def _update_facts(tx: Transaction, books: Books, source: Source, change: Change,
     attributes = node.attributes
     if change.attributes is not None:
         attributes = _merged(node.attributes, change.attributes, books.limits.attributes_bytes_max)
-    note = Note("metadata", node.id, node.kind, source.path, node.size_bytes, None, node.version_number, node.etag)
+    path = source.whole_path
+    note = Note("metadata", node.id, node.kind, path, node.size_bytes, None, node.version_number, node.etag)
     number = books.record(tx, source.space, [note], actor_id)
     tx.run(
         _UPDATE,

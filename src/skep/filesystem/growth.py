@@ -22,12 +22,12 @@ from skep.base.ids import Id, new_id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.filesystem import quota, tree, versions
+from skep.filesystem import quota, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.names import Segments, child_path, join_path
 from skep.filesystem.ports import Note
 from skep.filesystem.spaces import Space
-from skep.filesystem.tree import Node, Touches
+from skep.filesystem.tree import Node, Place, Touches
 
 Row = dict[str, Any]
 
@@ -94,23 +94,22 @@ class Growth:
         parent = self._directories.get(segments[:-1])
         if parent is not None:
             return parent, self._child(tx, parent, segments[-1])
-        place = tree.resolve(tx, self.space.root_id, segments)
+        place = views.resolve(tx, self.space, segments)
         if place.blocked_by is not None:
             raise NameClash(f'path "{place.blocked_by}" exists as file', path=place.blocked_by)
         if place.missing_parents:
-            return self._deepest(place.segments[:-1], place.chain, parents=parents)
+            return self._deepest(place, parents=parents)
         parent = Directory(place.chain[-1], join_path(segments[:-1]), place.chain, False)
         self._directories[segments[:-1]] = parent
         return parent, None if place.node is None else place.node._asdict()
 
-    def _deepest(
-        self, wanted: Segments, chain: tuple[Id, ...], *, parents: bool
-    ) -> tuple[Directory | None, Row | None]:
+    def _deepest(self, place: Place, *, parents: bool) -> tuple[Directory | None, Row | None]:
         """Nothing at the path yet: an earlier item may have put a file where a directory should be."""
+        wanted = place.segments[:-1]
         if not parents:
             raise NodeNotFound(f'directory "{join_path(wanted)}" does not exist', path=join_path(wanted))
-        upper = chain[-1]
-        for depth in range(len(chain) - 1, len(wanted)):
+        upper = place.chain[-1]
+        for depth in range(len(place.chain) - place.base, len(wanted)):
             pending = self._pending.get((upper, wanted[depth]))
             if pending is None:
                 break
@@ -136,8 +135,7 @@ class Growth:
         if known is not None:
             return known
         if not segments:
-            root_id = self.space.root_id
-            made = Directory(root_id, "/", (root_id,), False)
+            made = Directory(self.space.root_id, "/", self.space.base, False)
         else:
             made = self._directory_below_root(tx, segments, parents=parents)
         self._directories[segments] = made
@@ -166,7 +164,7 @@ class Growth:
         """A new, empty directory in one that has no such name."""
         row = self._new_row(parent, name, "directory", modified_us, attributes)
         made = Directory(row["id"], child_path(parent.path, name), (*parent.chain, row["id"]), True)
-        self._note(Note("created", made.id, "directory", made.path, 0), made.chain, 0)
+        self._note(Note("created", made.id, "directory", self.space.whole(made.path), 0), made.chain, 0)
         return made
 
     def put(
@@ -197,18 +195,27 @@ class Growth:
         if row["id"] not in self._new:
             self._updated[row["id"]] = row
             self._pending[parent.id, name] = row
-        path = child_path(parent.path, name)
+        is_root = row["id"] == self.space.root_id
         note = Note(
             "created" if is_new else "updated",
             row["id"],
             "file",
-            path,
+            self.space.whole("/" if is_root else child_path(parent.path, name)),
             content.size_bytes,
             version_number=number,
             etag=content.etag,
         )
         row["changed"] = self._note(note, parent.chain, content.size_bytes - old_bytes)
         return row, version
+
+    @property
+    def depth_max(self) -> int:
+        """How many names a path may have."""
+        return self._books.limits.depth_max
+
+    def known(self, node: Node) -> Row:
+        """The row of a node that is there, as this transaction has left it so far."""
+        return self._updated.get(node.id) or node._asdict()
 
     def row(self, node_id: Id) -> Row:
         """The row of a node made here."""
@@ -268,7 +275,7 @@ class Growth:
         if not self._notes:
             return
         if self.added_bytes:
-            quota.charge(tx, self.space.id, self.added_bytes)
+            quota.charge(tx, self.space, self.added_bytes)
         self._books.record(tx, self.space, self._notes, self._actor_id)
         for row in self._new.values():
             if row["kind"] == "directory":

@@ -9,7 +9,7 @@ from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.durability.objects import drop_objects_of
-from skep.filesystem import spaces
+from skep.filesystem import shares, spaces
 from skep.filesystem.service import Filesystem
 
 _ANY_NODE = prepared(
@@ -50,10 +50,12 @@ class SpaceHooks:
         self._remove(tx, "personal", user_id, f"the user {name!r}")
         drop_objects_of(tx, self._filesystem.books.chunks, user_id)
         tx.run(_DELETE_TAGS, {"user": user_id})
+        shares.remove_to(tx, "user", user_id)
 
     def group_deleting(self, tx: Transaction, group_id: Id, name: str) -> None:
         """Take the group's space away. Raises InUse while files are in it or in its trash."""
         self._remove(tx, "group", group_id, f"the group {name!r}")
+        shares.remove_to(tx, "group", group_id)
 
     def _remove(self, tx: Transaction, kind: str, owner_id: Id, owner: str) -> None:
         there = spaces.of_owner(tx, kind, owner_id)
@@ -63,6 +65,7 @@ class SpaceHooks:
         if tx.one(_ANY_NODE, {"space": space.id, "root": space.root_id}) is not None:
             raise InUse(f"the space of {owner} still holds files: delete them and empty its trash first")
         tx.run(_DELETE_CHANGES, {"space": space.id})
+        shares.remove_on(tx, [space.root_id])
         tx.run(_DELETE_NODE, {"node": space.root_id})
         tx.run(_DELETE_SPACE, {"space": space.id})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from skep.base.ids import Id
@@ -14,7 +15,7 @@ from skep.filesystem import tags as tags_
 from skep.filesystem import tree, versions
 from skep.filesystem.growth import Row, attributes_of
 from skep.filesystem.records import DIRECTORY_MIME, NodeInfo, SpaceInfo, TrashInfo, VersionInfo
-from skep.filesystem.spaces import Space
+from skep.filesystem.spaces import Seen, Space
 from skep.filesystem.tree import Node
 from skep.filesystem.versions import Version
 
@@ -41,6 +42,8 @@ NO_DIGESTS: Digests = (None, None, None)
 
 def space_info(space: Space) -> SpaceInfo:
     """What callers see of a space."""
+    if space.seen is not None:
+        return _shared_space_info(space, space.seen)
     return SpaceInfo(
         id=space.id,
         kind=space.kind,  # type: ignore[arg-type]
@@ -54,18 +57,43 @@ def space_info(space: Space) -> SpaceInfo:
     )
 
 
+def _shared_space_info(space: Space, seen: Seen) -> SpaceInfo:
+    share = seen.held.share
+    return SpaceInfo(
+        id=share.id,
+        kind="share",
+        owner_id=space.owner_id,
+        name=seen.held.name,
+        root_id=share.node_id,
+        quota_bytes=None,
+        used_bytes=seen.size_bytes if share.grants("read") else 0,
+        cursor=encode_cursor(share.id, space.last_change),
+        created_us=share.created_us,
+        rights=share.rights,
+    )
+
+
+def seen(space: Space, node: NodeInfo) -> NodeInfo:
+    """What a principal may see of a node in a view: of a share its id for the space, and nothing above its root."""
+    if space.seen is None:
+        return node
+    if node.id != space.root_id:
+        return msgspec.structs.replace(node, space_id=space.seen_id)
+    return msgspec.structs.replace(node, space_id=space.seen_id, parent_id=None, name=space.seen.held.name)
+
+
 def node_info(node: Node, path: str, tags: tuple[str, ...] = (), digests: Digests = NO_DIGESTS) -> NodeInfo:
     """What callers see of a node."""
     return _info(tuple(node), path, tags, digests)
 
 
-def described(tx: Transaction, node: Node, path: str, user_id: Id) -> NodeInfo:
+def described(tx: Transaction, space: Space, node: Node, path: str, user_id: Id) -> NodeInfo:
     """A node with the user's tags and the digests that are known."""
     digests = NO_DIGESTS
     if node.version_id is not None:
         row = tx.one(_DIGESTS, {"id": node.version_id})
         digests = NO_DIGESTS if row is None else (row[0], row[1], row[2])
-    return node_info(node, path, tags_.of_node(tx, user_id, node.id), digests)
+    return seen(space, node_info(node, path, tags_.of_node(tx, user_id, node.id), digests))
 
 
 def children(

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from skep.base.errors import NotFound, SkepError
+from skep.base.errors import Forbidden, NotFound, SkepError
 from skep.base.ids import Id
 from skep.db import Transaction
 from skep.filesystem import access, writing
@@ -36,7 +36,6 @@ Commit = Callable[[Callable[[Transaction], Outcomes]], Awaitable[Outcomes]]
 class Home(NamedTuple):
     """What never changes of a space that a principal has used."""
 
-    space_id: Id
     domain_id: Id
 
 
@@ -44,7 +43,8 @@ class Key(NamedTuple):
     """What files must have in common to be joined."""
 
     principal: Principal
-    space_id: Id
+    space_id: Id | None
+    """As it was asked for: a space, a share, or none for the own space."""
     parents: bool
 
 
@@ -114,7 +114,7 @@ class Joiner:
         try:
             return await self._commit(lambda tx: self._work(tx, key, items))
         except SkepError as error:
-            if isinstance(error, NotFound):
+            if isinstance(error, NotFound | Forbidden):
                 self._homes.clear()  # a space is gone, or not ours any more
             if len(items) == 1:
                 return [error]
@@ -124,5 +124,5 @@ class Joiner:
         return outcomes
 
     def _work(self, tx: Transaction, key: Key, items: Sequence[Incoming]) -> Outcomes:
-        access.space(tx, key.principal, key.space_id)
-        return writing.put_files(tx, self._books, key.space_id, key.principal.user_id, items, parents=key.parents)
+        space = access.space(tx, key.principal, key.space_id, "create")
+        return writing.put_files(tx, self._books, space, key.principal.user_id, items, parents=key.parents)

@@ -8,7 +8,7 @@ from skep.base.errors import NodeNotFound
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
-from skep.filesystem import access, copies, info, moves, spaces, trash, versions, writing
+from skep.filesystem import access, copies, info, moves, spaces, trash, trash_views, versions, views, writing
 from skep.filesystem.core import READ, WRITE, Core
 from skep.filesystem.records import ALWAYS, Conditions, NodeInfo, TrashInfo, VersionInfo, WriteResult
 
@@ -33,7 +33,9 @@ class Keeping(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> Id:
-            space = spaces.lock(tx, access.living(tx, principal, node_id).space.id)
+            space = views.lock(tx, access.living(tx, principal, node_id, "write").space)
+            if permanently:
+                access.owned(space, "delete for good")
             source = moves.living(tx, space, node_id)
             moves.require(source, conditions)
             trash.put(tx, self.books, space, source.node, source.above, principal.user_id, for_good=permanently)
@@ -56,13 +58,18 @@ class Keeping(Core):
         limit: int | None = None,
         after: TrashInfo | None = None,
     ) -> list[TrashInfo]:
-        """What is in the trash of a space, the last deleted first; ``after`` is the last of the page before."""
+        """What is in the trash of a space, the last deleted first; ``after`` is the last of the page before.
+
+        Of a share: what was deleted from directories that are in it now. Raises SpaceNotFound, Forbidden.
+        """
         principal.require(READ)
         count = self._count(limit)
         before = None if after is None else (after.deleted_us, after.node_id)
 
         def work(tx: Transaction) -> list[TrashInfo]:
-            space = access.space(tx, principal, space_id)
+            space = access.space(tx, principal, space_id, "read")
+            if space.seen is not None:
+                return trash_views.page(tx, space, before, count)
             return [info.trash_info(node, entry) for node, entry in trash.page(tx, space.id, before, count)]
 
         return await self._db.read(work)
@@ -78,10 +85,10 @@ class Keeping(Core):
             self._file_segments(target_path)
 
         def work(tx: Transaction) -> NodeInfo:
-            space = spaces.lock(tx, access.trashed(tx, principal, node_id).id)
+            space = views.lock(tx, access.trashed(tx, principal, node_id))
             trash.restore(tx, self.books, space, node_id, target_path, principal.user_id)
-            now = access.living(tx, principal, node_id)
-            return info.described(tx, now.node, now.path, principal.user_id)
+            now = moves.living(tx, space, node_id)
+            return info.described(tx, space, now.node, now.path, principal.user_id)
 
         return await self._commit(work)
 
@@ -90,7 +97,7 @@ class Keeping(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> Id:
-            space = spaces.lock(tx, access.trashed(tx, principal, node_id).id)
+            space = spaces.lock(tx, access.owned(access.trashed(tx, principal, node_id), "empty the trash").id)
             trash.forget(tx, self.books, space, node_id, principal.user_id)
             return space.id
 
@@ -99,6 +106,7 @@ class Keeping(Core):
     async def empty_trash(self, principal: Principal, space_id: Id | None = None) -> int:
         """Delete for good all that is in the trash now; how many entries that were."""
         principal.require(WRITE)
+        await self._db.read(lambda tx: access.owned(access.space(tx, principal, space_id, "write"), "empty the trash"))
         done = 0
         while entries := await self.trash(principal, space_id, PURGE_PAGE):
             for entry in entries:
@@ -120,7 +128,7 @@ class Keeping(Core):
         count = self._count(limit)
 
         def work(tx: Transaction) -> list[VersionInfo]:
-            node = access.living_file(tx, principal, node_id).node
+            node = access.living_file(tx, principal, node_id, "read").node
             rows = versions.page(tx, node_id, 1 << 62 if before is None else before, count)
             return [info.version_info(row, node.version_number) for row in rows]
 
@@ -133,13 +141,13 @@ class Keeping(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> WriteResult:
-            space = spaces.lock(tx, access.living_file(tx, principal, node_id).space.id)
+            space = views.lock(tx, access.living_file(tx, principal, node_id, "write").space)
             source = moves.living(tx, space, node_id)
             moves.require(source, conditions)
             old = versions.of_file(tx, source.node, number)
             content = copies.content_of(old, Manifest.decode(old.manifest))
             item = writing.Incoming(source.above.segments, content, old.mime, old.modified_us, ALWAYS)
-            return writing.put_file(tx, self.books, space.id, principal.user_id, item, parents=False)
+            return writing.put_file(tx, self.books, space, principal.user_id, item, parents=False)
 
         return await self._commit(work)
 
@@ -148,7 +156,8 @@ class Keeping(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> None:
-            space = spaces.lock(tx, access.living_file(tx, principal, node_id).space.id)
+            found = access.living_file(tx, principal, node_id, "write")
+            space = spaces.lock(tx, access.owned(found.space, "delete versions").id)
             versions.drop(tx, self.books, space, moves.living(tx, space, node_id).node, number)
 
         await self._commit(work)

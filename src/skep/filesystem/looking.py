@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import count as count_from
 from typing import TYPE_CHECKING
 
 from skep.base.errors import BadInput, InvalidCursor, InvalidSize, SpaceNotFound
 from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
-from skep.events import decode_cursor, encode_cursor
-from skep.filesystem import access, info, listing, spaces, tree, versions
+from skep.events import Change, decode_cursor, encode_cursor
+from skep.filesystem import access, info, listing, share_changes, spaces, tree, versions, views
 from skep.filesystem.content import FileContent
 from skep.filesystem.core import READ, Core
 from skep.filesystem.records import ChangePage, NodeInfo, SpaceInfo
@@ -30,9 +32,9 @@ class Looking(Core):
         return spaces.create(tx, self._chunks, kind, owner_id, name, self.limits.quota_bytes).id
 
     async def spaces(self, principal: Principal) -> list[SpaceInfo]:
-        """The principal's own space, then those of their groups by name."""
+        """The principal's own space, those of their groups by name, and the shares that they accepted by name."""
         principal.require(READ)
-        found = await self._db.read(lambda tx: spaces.visible(tx, principal))
+        found = await self._db.read(lambda tx: access.visible(tx, principal, self.limits.page_max))
         return [info.space_info(space) for space in found]
 
     async def home(self, principal: Principal) -> SpaceInfo:
@@ -40,9 +42,9 @@ class Looking(Core):
         return await self.space(principal, None)
 
     async def space(self, principal: Principal, space_id: Id | None) -> SpaceInfo:
-        """One space. Raises SpaceNotFound."""
+        """One space, or a share by its id. Raises SpaceNotFound."""
         principal.require(READ)
-        return info.space_info(await self._db.read(lambda tx: access.space(tx, principal, space_id)))
+        return info.space_info(await self._db.read(lambda tx: access.space(tx, principal, space_id, None)))
 
     async def set_quota(self, principal: Principal, space_id: Id, quota_bytes: int | None) -> SpaceInfo:
         """Allow a space so many bytes; None: no limit. Administrators only."""
@@ -71,9 +73,9 @@ class Looking(Core):
         segments = self._split(path)
 
         def work(tx: Transaction) -> NodeInfo:
-            space = access.space(tx, principal, space_id)
-            place = tree.resolve(tx, space.root_id, segments)
-            return info.described(tx, tree.found(place), place.path, principal.user_id)
+            space = access.space(tx, principal, space_id, "read")
+            place = views.resolve(tx, space, segments)
+            return info.described(tx, space, tree.found(place), place.path, principal.user_id)
 
         return await self._db.glance(work)
 
@@ -82,8 +84,8 @@ class Looking(Core):
         principal.require(READ)
 
         def work(tx: Transaction) -> NodeInfo:
-            source = access.living(tx, principal, node_id)
-            return info.described(tx, source.node, source.path, principal.user_id)
+            source = access.living(tx, principal, node_id, "read")
+            return info.described(tx, source.space, source.node, source.path, principal.user_id)
 
         return await self._db.glance(work)
 
@@ -110,11 +112,12 @@ class Looking(Core):
         start = self._split("/" + after) if after else ()
 
         def work(tx: Transaction) -> list[NodeInfo]:
-            source = access.living(tx, principal, node_id)
+            source = access.living(tx, principal, node_id, "read")
             if not source.node.is_directory:
                 return []
             directory = info.node_info(source.node, source.path)
-            return listing.listing(tx, directory, principal.user_id, depth, count, start, digests=digests)
+            found = listing.listing(tx, directory, principal.user_id, depth, count, start, digests=digests)
+            return found if source.space.seen is None else [info.seen(source.space, node) for node in found]
 
         return await self._db.read(work)
 
@@ -126,9 +129,9 @@ class Looking(Core):
         principal.require(READ)
 
         def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Id]:
-            source = access.living_file(tx, principal, node_id)
+            source = access.living_file(tx, principal, node_id, "read")
             chosen = versions.of_file(tx, source.node, version)
-            node = info.node_info(source.node, source.path)
+            node = info.seen(source.space, info.node_info(source.node, source.path))
             return node, chosen, source.space.domain_id
 
         node, chosen, domain_id = await self._db.glance(work)
@@ -151,13 +154,17 @@ class Looking(Core):
         """The journal of a space from a cursor on; from its oldest entry if None.
 
         Waits up to ``timeout_s`` for the first new change. To follow a space: take ``SpaceInfo.cursor``, list, then ask
-        from that cursor on. Raises InvalidCursor, CursorTooOld (list anew), SpaceNotFound.
+        from that cursor on. Of a share only the changes inside it are told, with paths from its root; what comes in by
+        a move has no old path, what leaves is ``deleted``. Raises InvalidCursor, CursorTooOld (list anew),
+        SpaceNotFound.
         """
         principal.require(READ)
         count = min(self._count(limit), CHANGES_MAX)
-        space = await self._db.read(lambda tx: access.space(tx, principal, space_id))
-        after = space.first_change - 1 if cursor is None else self._position(space, cursor)
         timeout_s = min(max(0.0, timeout_s), self.limits.wait_s_max)
+        space = await self._db.read(lambda tx: access.space(tx, principal, space_id, "read"))
+        if space.seen is not None:
+            return await self._changes_of_share(principal, space.seen_id, cursor, count, timeout_s)
+        after = space.first_change - 1 if cursor is None else self._position(space, cursor)
         if timeout_s and after >= space.last_change:
             found = await self._journal.wait(space.id, after, count + 1, timeout_s)
         else:
@@ -166,8 +173,47 @@ class Looking(Core):
         last = page[-1].number if page else after
         return ChangePage(page, encode_cursor(space.id, last), len(found) > count)
 
+    async def _changes_of_share(
+        self, principal: Principal, share_id: Id, cursor: str | None, count: int, timeout_s: float
+    ) -> ChangePage:
+        """What changed inside a share. What else happens in its space moves the cursor on and is not told."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_s
+        found: list[Change] = []
+        position = -1 if cursor is None else self._position_of(share_id, cursor)
+        for looks in count_from(1):
+            space = await self._db.read(lambda tx: access.space(tx, principal, share_id, "read"))
+            assert space.seen is not None
+            since = space.seen.held.share.since_change
+            if cursor is None and looks == 1:
+                position = max(since, space.first_change - 1)
+            share_changes.require_known(position, since)
+            left_s = end_s - loop.time()
+            if position < space.last_change:
+                page = await self._journal.read(space.id, position, share_changes.RUN)
+            elif left_s > 0:
+                page = await self._journal.wait(space.id, position, share_changes.RUN, left_s)
+                if page:
+                    continue  # where the share is, and whether it still is, may have changed meanwhile
+            else:
+                break
+            for change in page:
+                position = change.number
+                if (seen := share_changes.seen(space, change)) is not None:
+                    found.append(seen)
+                    if len(found) == count:
+                        return ChangePage(tuple(found), encode_cursor(share_id, position), position < space.last_change)
+            if found and position >= space.last_change:
+                break
+            if looks >= share_changes.LOOKS_MAX and position < space.last_change:
+                return ChangePage(tuple(found), encode_cursor(share_id, position), True)
+        return ChangePage(tuple(found), encode_cursor(share_id, position), False)
+
     def _position(self, space: Space, cursor: str) -> int:
+        return self._position_of(space.id, cursor)
+
+    def _position_of(self, place_id: Id, cursor: str) -> int:
         space_id, number = decode_cursor(cursor)
-        if space_id != space.id:
+        if space_id != place_id:
             raise InvalidCursor("this cursor is of another space: list this space and take its own")
         return number

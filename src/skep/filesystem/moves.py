@@ -11,7 +11,8 @@ What is at the target decides:
     holds the node     NameClash         InvalidPath                    InvalidPath
 
 The parent of the target must exist. Between spaces of one domain only rows change; between domains the service has
-written the contents anew under the other domain first and gives the manifests along.
+written the contents anew under the other domain first and gives the manifests along. Within a space a node keeps its
+shares; another space has another owner, so there they end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from skep.chunks.manifest import Manifest
 from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.filesystem import conditions as conditions_
-from skep.filesystem import quota, spaces, subtree, trash, tree, versions
+from skep.filesystem import quota, shares, subtree, trash, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.names import Segments, join_path
 from skep.filesystem.ports import Note
@@ -50,7 +51,7 @@ _ADOPT = prepared(
 class Target(NamedTuple):
     """Where a move or a copy leads, and what it may do to what is there."""
 
-    space_id: Id
+    space: Space
     segments: Segments
     overwrite: bool
     replace_kind: bool
@@ -65,20 +66,20 @@ class Source(NamedTuple):
 
     @property
     def path(self) -> str:
+        """From the root of what is seen."""
         return self.above.path
 
-
-def lock_both(tx: Transaction, one_id: Id, other_id: Id) -> tuple[Space, Space]:
-    """Two spaces, locked in the order of their ids so that two movers never wait for each other."""
-    locked = {space_id: spaces.lock(tx, space_id) for space_id in sorted({one_id, other_id})}
-    return locked[one_id], locked[other_id]
+    @property
+    def whole_path(self) -> str:
+        """From the root of the whole space."""
+        return self.space.whole(self.above.path)
 
 
 def living(tx: Transaction, space: Space, node_id: Id) -> Source:
-    """A node that is in the tree of a space. Raises NodeNotFound."""
-    above = tree.above(tx, node_id)
+    """A node that is in the seen tree of a space. Raises NodeNotFound."""
+    above = views.above(tx, space, node_id)
     node = tree.node_by_id(tx, node_id)
-    if node is None or above.top_id != space.root_id:
+    if node is None:
         raise NodeNotFound("no such file or directory")
     return Source(space, node, above)
 
@@ -117,7 +118,7 @@ def check_target(source: Source, place: Place, target: Target) -> None:
 
 def clear(tx: Transaction, books: Books, space: Space, place: Place, node: Node, actor_id: Id) -> Space:
     """Put what is at a place into the trash; the space as it is then."""
-    above = Above(place.chain, place.segments, space.root_id)
+    above = Above(place.chain, place.segments, space.top_id)
     number = trash.put(tx, books, space, node, above, actor_id)
     return space._replace(last_change=number)
 
@@ -125,7 +126,7 @@ def clear(tx: Transaction, books: Books, space: Space, place: Place, node: Node,
 def move(
     tx: Transaction,
     books: Books,
-    source_space_id: Id,
+    source_space: Space,
     node_id: Id,
     target: Target,
     conditions: Conditions,
@@ -137,10 +138,11 @@ def move(
     Raises NodeNotFound, NameClash, InvalidPath, PreconditionFailed, QuotaExceeded, LimitReached; ContentsChanged when
     versions came or went since the manifests were made.
     """
-    here, there = lock_both(tx, source_space_id, target.space_id)
+    here, there = views.lock_both(tx, source_space, target.space)
     source = living(tx, here, node_id)
     require(source, conditions)
-    place = tree.resolve(tx, there.root_id, target.segments)
+    views.check_depth(there, target.segments, books.limits.depth_max)
+    place = views.resolve(tx, there, target.segments)
     if place.node is not None and place.node.id == node_id:
         return source.node
     check_target(source, place, target)
@@ -157,8 +159,9 @@ def _moved(node: Node, path: str, old_path: str | None) -> Note:
 
 def _within(tx: Transaction, books: Books, space: Space, source: Source, place: Place, actor_id: Id) -> Node:
     node = source.node
-    number = books.record(tx, space, [_moved(node, place.path, source.path)], actor_id)
+    number = books.record(tx, space, [_moved(node, space.whole(place.path), source.whole_path)], actor_id)
     _put(tx, node, place, number)
+    shares.moved(tx, space.id, node.id, number)
     touches = Touches()
     touches.add(source.above.chain, number, -node.size_bytes)
     touches.add(place.chain, number, node.size_bytes)
@@ -181,11 +184,12 @@ def _between(
 ) -> Node:
     here, node = source.space, source.node
     nodes = subtree.nodes_below(tx, node, books.limits.tree_max)
-    gone = Note("deleted", node.id, node.kind, source.path, node.size_bytes, None, node.version_number, node.etag)
+    gone = Note("deleted", node.id, node.kind, source.whole_path, node.size_bytes, None, node.version_number, node.etag)
     left = books.record(tx, here, [gone], actor_id)
-    came = books.record(tx, there, [_moved(node, place.path, None)], actor_id)
+    came = books.record(tx, there, [_moved(node, there.whole(place.path), None)], actor_id)
     _bring_versions(tx, books, here, there, [one.id for one in nodes if not one.is_directory], manifests)
     for part in versions.parts([one.id for one in nodes]):
+        shares.remove_on(tx, part)
         tx.run(_ADOPT, {"ids": part, "space": there.id, "number": came})
     _put(tx, node, place, came)
     tree.touch(tx, source.above.chain, left, -node.size_bytes)
@@ -204,7 +208,7 @@ def _bring_versions(
     """Let the other space pay for the versions, and its domain hold their chunks."""
     kept = versions.of_nodes(tx, files)
     size_bytes = sum(version.size_bytes for version in kept)
-    quota.charge(tx, there.id, size_bytes)
+    quota.charge(tx, there, size_bytes)
     quota.give_back(tx, here.id, size_bytes)
     if here.domain_id == there.domain_id:
         return

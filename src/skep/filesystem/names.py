@@ -73,15 +73,16 @@ def child_path(parent: str, name: str) -> str:
     return f"/{name}" if parent == "/" else f"{parent}/{name}"
 
 
-def numbered_name(name: str, attempt: int) -> str:
+def numbered_name(name: str, attempt: int, word: str = "restored") -> str:
     """Another name for a node whose own is taken: ``a (restored).txt``, ``a (restored 2).txt``, ...
 
-    ``attempt`` counts from 1. The stem is cut where the result would pass 255 bytes.
+    ``attempt`` counts from 1; with no word, give it from 2 on: ``a (2).txt``. The stem is cut where the result would
+    pass 255 bytes.
     """
     stem, dot, extension = name.rpartition(".")
     if not stem or len(extension.encode()) > 32:
         stem, dot, extension = name, "", ""
-    mark = " (restored)" if attempt == 1 else f" (restored {attempt})"
+    mark = f" ({word})" if attempt == 1 else f" ({f'{word} {attempt}'.lstrip()})"
     tail = mark + dot + extension
     room = NAME_BYTES_MAX - len(tail.encode())
     return stem.encode()[:room].decode(errors="ignore") + tail

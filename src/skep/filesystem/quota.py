@@ -45,7 +45,12 @@ def require_room(space: Space, size_bytes: int) -> None:
 
 
 def exceeded(space: Space, size_bytes: int) -> QuotaExceeded:
-    """The error for bytes that do not fit."""
+    """The error for bytes that do not fit. What the owner of a share uses is not for its holders."""
+    if space.seen is not None:
+        return QuotaExceeded(
+            f"{size_bytes} bytes do not fit into the space of this share: ask its owner to make room",
+            size_bytes=size_bytes,
+        )
     return QuotaExceeded(
         f"{size_bytes} bytes do not fit: the space {space.name!r} uses {space.used_bytes} of {space.quota_bytes}; "
         "delete old versions, empty the trash or ask for a higher quota",
@@ -55,15 +60,15 @@ def exceeded(space: Space, size_bytes: int) -> QuotaExceeded:
     )
 
 
-def charge(tx: Transaction, space_id: Id, size_bytes: int) -> None:
+def charge(tx: Transaction, space: Space, size_bytes: int) -> None:
     """Count new bytes to a space, or raise QuotaExceeded and count nothing. Locks the row of the space."""
     if size_bytes <= 0:
-        give_back(tx, space_id, -size_bytes)
-    elif not tx.run(_CHARGE, {"space": space_id, "size_bytes": size_bytes}):
-        space = spaces.by_id(tx, space_id)
-        if space is None:
+        give_back(tx, space.id, -size_bytes)
+    elif not tx.run(_CHARGE, {"space": space.id, "size_bytes": size_bytes}):
+        now = spaces.by_id(tx, space.id)
+        if now is None:
             raise SpaceNotFound("no such space")
-        raise exceeded(space, size_bytes)
+        raise exceeded(now._replace(seen=space.seen), size_bytes)
 
 
 def give_back(tx: Transaction, space_id: Id, size_bytes: int) -> None:
@@ -81,7 +86,7 @@ class PersonalSpaces:
 
     def charge(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
         """Count new bytes, or raise QuotaExceeded and count nothing."""
-        charge(tx, _personal(tx, owner_id).id, size_bytes)
+        charge(tx, _personal(tx, owner_id), size_bytes)
 
     def give_back(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
         """Count bytes as gone."""

@@ -14,6 +14,7 @@ from skep.filesystem.core import WRITE, Core
 from skep.filesystem.moves import Source, Target
 from skep.filesystem.names import Segments, join_path
 from skep.filesystem.records import ALWAYS, Conditions, NodeInfo
+from skep.filesystem.shares import Need
 from skep.filesystem.spaces import Space
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class Rearranging(Core):
         editing.check(change)
 
         def work(tx: Transaction) -> NodeInfo:
-            space = access.living(tx, principal, node_id).space
-            editing.update(tx, self.books, space.id, node_id, change, conditions, principal.user_id)
-            source = access.living(tx, principal, node_id)
-            return info.described(tx, source.node, source.path, principal.user_id)
+            space = access.living(tx, principal, node_id, "write").space
+            editing.update(tx, self.books, space, node_id, change, conditions, principal.user_id)
+            source = moves.living(tx, space, node_id)
+            return info.described(tx, space, source.node, source.path, principal.user_id)
 
         return await self._db.write(work)
 
@@ -77,12 +78,12 @@ class Rearranging(Core):
         await self._check_height(principal, node_id, segments)
 
         def work(tx: Transaction, source: Source, space: Space, manifests: Mapping[Id, Manifest] | None) -> NodeInfo:
-            target = Target(space.id, segments, overwrite, replace_kind)
-            moves.move(tx, self.books, source.space.id, node_id, target, conditions, principal.user_id, manifests)
-            now = access.living(tx, principal, node_id)
-            return info.described(tx, now.node, now.path, principal.user_id)
+            target = Target(space, segments, overwrite, replace_kind)
+            moves.move(tx, self.books, source.space, node_id, target, conditions, principal.user_id, manifests)
+            now = moves.living(tx, space, node_id)
+            return info.described(tx, space, now.node, now.path, principal.user_id)
 
-        return await self._across(principal, node_id, target_space, work, all_versions=True)
+        return await self._across(principal, node_id, target_space, work, "write", all_versions=True)
 
     async def copy(
         self,
@@ -105,19 +106,17 @@ class Rearranging(Core):
         await self._check_height(principal, node_id, segments)
 
         def work(tx: Transaction, source: Source, space: Space, manifests: Mapping[Id, Manifest] | None) -> NodeInfo:
-            target = Target(space.id, segments, overwrite, replace_kind)
-            made = copies.copy(
-                tx, self.books, source.space.id, node_id, target, conditions, principal.user_id, manifests
-            )
-            return info.described(tx, made, join_path(segments), principal.user_id)
+            target = Target(space, segments, overwrite, replace_kind)
+            made = copies.copy(tx, self.books, source.space, node_id, target, conditions, principal.user_id, manifests)
+            return info.described(tx, space, made, join_path(segments), principal.user_id)
 
-        return await self._across(principal, node_id, target_space, work, all_versions=False)
+        return await self._across(principal, node_id, target_space, work, "read", all_versions=False)
 
     async def _check_height(self, principal: Principal, node_id: Id, segments: Segments) -> None:
         """Refuse to nest deeper than paths may be. A race can pass it by a little: it is a limit, not an invariant."""
 
         def work(tx: Transaction) -> int:
-            source = access.living(tx, principal, node_id)
+            source = access.living(tx, principal, node_id, "read")
             if not source.node.is_directory or len(segments) <= len(source.above.segments):
                 return 1  # what is below comes to lie no deeper than it does now
             return subtree.height(tx, node_id, self.limits.depth_max)
@@ -134,21 +133,28 @@ class Rearranging(Core):
         node_id: Id,
         target_space: Id | None,
         work: Callable[[Transaction, Source, Space, Mapping[Id, Manifest] | None], T],
+        need: Need,
         *,
         all_versions: bool,
     ) -> T:
-        """Run a move or copy; between domains write the contents anew first, and again if they changed meanwhile."""
+        """Run a move or copy; the principal needs ``need`` of the source, and to write at the target.
+
+        Between domains the contents are written anew first, and again if they changed meanwhile.
+        """
 
         def ends(tx: Transaction) -> tuple[Source, Space, list[versions.Version]]:
-            source = access.living(tx, principal, node_id)
-            space = access.space(tx, principal, target_space)
+            source = access.living(tx, principal, node_id, need)
+            space = access.space(tx, principal, target_space, "write")
             if source.space.domain_id == space.domain_id:
                 return source, space, []
             return source, space, self._contents(tx, source, space, all_versions=all_versions)
 
         def commit(manifests: Mapping[Id, Manifest] | None) -> Callable[[Transaction], T]:
             return lambda tx: work(
-                tx, access.living(tx, principal, node_id), access.space(tx, principal, target_space), manifests
+                tx,
+                access.living(tx, principal, node_id, need),
+                access.space(tx, principal, target_space, "write"),
+                manifests,
             )
 
         for attempt in range(1, BETWEEN_ATTEMPTS_MAX + 1):

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from skep.events import Change
 
 NodeKind = Literal["directory", "file"]
-SpaceKind = Literal["personal", "group"]
+SpaceKind = Literal["personal", "group", "share"]
+Rights = Literal["read", "write", "upload"]
+"""What a share allows: to look; to look and change; only to add files, without seeing any."""
+ShareKind = Literal["user", "group"]
+ShareState = Literal["pending", "accepted", "declined"]
 
 DIRECTORY_MIME = "application/x-directory"
 
@@ -23,20 +27,25 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class SpaceInfo(Record, frozen=True):
-    """One tree of files with one owner."""
+    """One tree of files with one owner; or a part of one, seen through a share (``kind`` is ``share``)."""
 
     id: Id
+    """Of a share: its own id, which stands wherever the id of a space may."""
     kind: SpaceKind
     owner_id: Id
     name: str
     root_id: Id
     quota_bytes: int | None
-    """None: no limit."""
+    """None: no limit. Of a share: None; its owner's space pays, and says so when it is full."""
     used_bytes: int
-    """The bytes of all versions, the trash included; of a personal space also its owner's objects."""
+    """The bytes of all versions, the trash included; of a personal space also its owner's objects.
+
+    Of a share: the current contents.
+    """
     cursor: str
     """Where the journal stands: follow changes from here to see all that comes later."""
     created_us: int
+    rights: Rights = "write"
 
     @property
     def free_bytes(self) -> int | None:
@@ -104,6 +113,47 @@ class TrashInfo(Record, frozen=True):
     size_bytes: int
     deleted_us: int
     deleted_by: Id | None
+
+
+class ShareInfo(Record, frozen=True):
+    """Access that was given to a user or a group on a node, as those see it who may change it."""
+
+    id: Id
+    space_id: Id
+    """The space, or the share that it was passed on from."""
+    node_id: Id
+    path: str | None
+    """Where the node is; None: in the trash."""
+    kind: ShareKind
+    principal_id: Id
+    principal_name: str
+    rights: Rights
+    may_share: bool
+    """Whether its holder may pass it on."""
+    state: ShareState | None
+    """What the user made of it; None of a group, where each member decides."""
+    created_by: Id
+    created_us: int
+
+
+class HeldShare(Record, frozen=True):
+    """A share as its holder sees it."""
+
+    id: Id
+    """Stands wherever the id of a space may, once it is accepted."""
+    name: str
+    """The holder's own name for it; of a pending one the name it will get."""
+    node_id: Id
+    node_kind: NodeKind
+    rights: Rights
+    may_share: bool
+    state: ShareState
+    owner: str
+    """The name of the space that it is in: its owner's."""
+    given_by: Id
+    group_id: Id | None
+    """The holder's group that it was given to; None: to themself."""
+    created_us: int
 
 
 class Conditions(Record, frozen=True):
@@ -182,5 +232,9 @@ class Limits(Record, frozen=True):
     """Days that the journal reaches back; 0: for ever."""
     digest_bytes_max: int = 1 << 20
     """Bodies up to this size get all digests while they are written."""
+    shares_of_node_max: int = 1_000
+    shares_of_space_max: int = 10_000
+    shares_of_one_max: int = 1_000
+    """Shares given to one user or group."""
     wait_s_max: float = 300.0
     """Longest wait for changes."""

@@ -1,7 +1,8 @@
 """The file service: every call says who asks, and does its database work in one hop to a thread.
 
-Privacy: what is not a principal's own, or their groups', does not exist for them (SpaceNotFound, NodeNotFound); what
-they can see but their credential may not change is Forbidden. ``space_id`` None is the principal's own space.
+Privacy: what is not a principal's own, or their groups', and not shared with them, does not exist for them
+(SpaceNotFound, NodeNotFound); what they can see but may not change is Forbidden. ``space_id`` None is the principal's
+own space; the id of a share that they accepted stands for a space whose root is the shared node.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from skep.filesystem.keeping import Keeping
 from skep.filesystem.looking import Looking
 from skep.filesystem.rearranging import Rearranging
+from skep.filesystem.sharing import Sharing
 from skep.filesystem.tagging import Tagging
 from skep.filesystem.uploading import Uploading
 
 
-class Filesystem(Looking, Uploading, Rearranging, Keeping, Tagging):
+class Filesystem(Looking, Uploading, Rearranging, Keeping, Tagging, Sharing):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
-    The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Rearranging``, ``Keeping``, ``Tagging``.
+    The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Rearranging``, ``Keeping``, ``Tagging``,
+    ``Sharing``.
     """

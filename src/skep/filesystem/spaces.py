@@ -11,14 +11,29 @@ from skep.base.ids import Id, id_text, new_id
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.filesystem import tree
+from skep.filesystem.names import Segments, join_path, stored_segments
+from skep.filesystem.shares import Held
 
 if TYPE_CHECKING:
     from skep.auth.records import Principal
     from skep.filesystem.ports import ContentStore
 
 
+class Seen(NamedTuple):
+    """Through which share a space is seen, and where its root is."""
+
+    held: Held
+    way: tuple[Id, ...]
+    """The directories above the shared node, the topmost first."""
+    prefix: Segments
+    """The names from the root of the space down to the shared node. Not for the eyes of holders."""
+    is_file: bool
+    size_bytes: int
+    """Of the current contents."""
+
+
 class Space(NamedTuple):
-    """A row of ``spaces``."""
+    """A row of ``spaces``, as it is seen: ``root_id`` is where the seen part begins (see ``views``)."""
 
     id: Id
     kind: str
@@ -31,10 +46,38 @@ class Space(NamedTuple):
     last_change: int
     first_change: int
     created_us: int
+    seen: Seen | None = None
+    """None: all of it."""
+
+    @property
+    def base(self) -> tuple[Id, ...]:
+        """The directories from the root of the whole space down to the root of what is seen, that included."""
+        return (self.root_id,) if self.seen is None else (*self.seen.way, self.root_id)
+
+    @property
+    def top_id(self) -> Id:
+        """The root of the whole space."""
+        return self.base[0]
+
+    @property
+    def seen_id(self) -> Id:
+        """The id that the principal knows it by."""
+        return self.id if self.seen is None else self.seen.held.share.id
+
+    @property
+    def is_dropbox(self) -> bool:
+        """Whether the principal may add files and see none."""
+        return self.seen is not None and not self.seen.held.share.grants("read")
+
+    def whole(self, path: str) -> str:
+        """The path in the whole space of what is at a path in the seen part."""
+        if self.seen is None:
+            return path
+        return join_path((*self.seen.prefix, *stored_segments(path)))
 
 
 _c = s.spaces.c
-COLUMNS = tuple(_c[name] for name in Space._fields)
+COLUMNS = tuple(_c[name] for name in Space._fields if name != "seen")
 _INSERT = insert_new(s.spaces)
 _BY_ID = prepared(sa.select(*COLUMNS).where(_c.id == sa.bindparam("id")))
 _LOCK = prepared(sa.select(*COLUMNS).where(_c.id == sa.bindparam("id")).with_for_update())
@@ -59,7 +102,7 @@ def create(tx: Transaction, chunks: ContentStore, kind: str, owner_id: Id, name:
     space_id, root_id = new_id(), new_id()
     domain_id = chunks.create_domain(tx, owner_id)
     space = Space(space_id, kind, owner_id, name, root_id, domain_id, quota_bytes, 0, 0, 1, tx.now_us)
-    tx.run(_INSERT, space._asdict())
+    tx.run(_INSERT, {name: value for name, value in space._asdict().items() if name != "seen"})
     root = tree.Node(root_id, space_id, None, "", "directory", 0, 0, None, None, None, None, tx.now_us, tx.now_us, None)
     tx.run(tree.INSERT, root._asdict())
     return space
@@ -68,13 +111,13 @@ def create(tx: Transaction, chunks: ContentStore, kind: str, owner_id: Id, name:
 def by_id(tx: Transaction, space_id: Id) -> Space | None:
     """The row of a space."""
     row = tx.one(_BY_ID, {"id": space_id})
-    return None if row is None else Space._make(row)
+    return None if row is None else Space(*row)
 
 
 def of_owner(tx: Transaction, kind: str, owner_id: Id) -> Space | None:
     """The space of a user (``personal``) or of a group (``group``)."""
     row = tx.one(_OF_OWNER, {"kind": kind, "owner": owner_id})
-    return None if row is None else Space._make(row)
+    return None if row is None else Space(*row)
 
 
 def visible(tx: Transaction, principal: Principal) -> list[Space]:
@@ -82,12 +125,12 @@ def visible(tx: Transaction, principal: Principal) -> list[Space]:
     rows = tx.rows(_OF_OWNER, {"kind": "personal", "owner": principal.user_id})
     if principal.groups:
         rows += tx.rows(_OF_OWNERS, {"kind": "group", "owners": sorted(principal.groups)})
-    return [Space._make(row) for row in rows]
+    return [Space(*row) for row in rows]
 
 
 def page(tx: Transaction, after: Id, count: int) -> list[Space]:
     """Up to ``count`` spaces in id order."""
-    return [Space._make(row) for row in tx.rows(_PAGE, {"after": after, "count": count})]
+    return [Space(*row) for row in tx.rows(_PAGE, {"after": after, "count": count})]
 
 
 def lock(tx: Transaction, space_id: Id) -> Space:
@@ -98,7 +141,7 @@ def lock(tx: Transaction, space_id: Id) -> Space:
     row = tx.one(_LOCK, {"id": space_id})
     if row is None:
         raise SpaceNotFound("no such space")
-    return Space._make(row)
+    return Space(*row)
 
 
 def set_quota(tx: Transaction, space_id: Id, quota_bytes: int | None) -> None:
@@ -137,7 +180,7 @@ def node_and_space(tx: Transaction, node_id: Id) -> tuple[tree.Node, Space] | No
     if row is None:
         return None
     width = len(tree.Node._fields)
-    return tree.Node._make(row[:width]), Space._make(row[width:])
+    return tree.Node._make(row[:width]), Space(*row[width:])
 
 
 _NODE_AND_SPACE = prepared(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from skep.base.errors import BadInput, NodeNotFound
+from skep.base.errors import BadInput, NameClash, NodeNotFound, NotFound
 from skep.base.ids import Id
 from skep.db import Transaction
 from skep.filesystem import access, info, tags
 from skep.filesystem.core import READ, WRITE, Core
-from skep.filesystem.names import check_tag
+from skep.filesystem.names import TAG_LENGTH_MAX, check_tag
 from skep.filesystem.records import NodeInfo
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ class Tagging(Core):
         wanted = self.check_tags(names)
 
         def work(tx: Transaction) -> NodeInfo:
-            source = access.living(tx, principal, node_id)
+            source = access.living(tx, principal, node_id, "read")
             tags.put(tx, principal.user_id, node_id, wanted)
-            return info.described(tx, source.node, source.path, principal.user_id)
+            return info.described(tx, source.space, source.node, source.path, principal.user_id)
 
         return await self._db.write(work)
 
@@ -61,14 +61,33 @@ class Tagging(Core):
             while len(found) < count and (ids := tags.nodes(tx, principal.user_id, name, last, TAG_PAGE)):
                 for node_id in ids[: count - len(found)]:
                     try:
-                        source = access.living(tx, principal, node_id)
+                        source = access.living(tx, principal, node_id, "read")
                     except NodeNotFound:
                         continue
-                    found.append(info.described(tx, source.node, source.path, principal.user_id))
+                    found.append(info.described(tx, source.space, source.node, source.path, principal.user_id))
                 last = ids[min(len(ids), count) - 1] if len(found) >= count else ids[-1]
             return found
 
         return await self._db.read(work)
+
+    async def rename_tag(self, principal: Principal, name: str, new_name: str, *, merge: bool = False) -> int:
+        """Give a tag of the principal's another name on all nodes; on how many.
+
+        Raises NotFound (no such tag), NameClash (the other name is a tag too, and not ``merge``), InvalidName.
+        """
+        principal.require(WRITE)
+        check_tag(new_name)
+
+        def work(tx: Transaction) -> int:
+            if not tags.nodes(tx, principal.user_id, name, b"", 1):
+                raise NotFound(f"you have no tag {name[:TAG_LENGTH_MAX]!r}: list your tags")
+            if name == new_name:
+                return 0
+            if not merge and tags.nodes(tx, principal.user_id, new_name, b"", 1):
+                raise NameClash(f"you have a tag {new_name!r} already: merge them, or give another name")
+            return tags.rename(tx, principal.user_id, name, new_name)
+
+        return await self._db.write(work)
 
     async def drop_tag(self, principal: Principal, name: str) -> int:
         """Take a tag of the principal's off all nodes; off how many."""

@@ -11,6 +11,8 @@ from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.filesystem.versions import parts
 
+RENAMED_AT_ONCE = 1_000
+
 _c = s.tags.c
 _INSERT = insert_new(s.tags, or_ignore=True)
 _OF_NODE = prepared(
@@ -88,6 +90,15 @@ def put(tx: Transaction, user_id: Id, node_id: Id, names: Collection[str]) -> No
     """Make these a user's tags on a node, and no others."""
     tx.run(_CLEAR, {"user": user_id, "node": node_id})
     tx.many(_INSERT, [{"user_id": user_id, "name": name, "node_id": node_id} for name in sorted(set(names))])
+
+
+def rename(tx: Transaction, user_id: Id, name: str, new_name: str) -> int:
+    """Give a tag another name on all nodes; on how many. Where a node has both, one stays."""
+    after = b""
+    while page := nodes(tx, user_id, name, after, RENAMED_AT_ONCE):
+        tx.many(_INSERT, [{"user_id": user_id, "name": new_name, "node_id": node_id} for node_id in page])
+        after = page[-1]
+    return drop(tx, user_id, name)
 
 
 def drop(tx: Transaction, user_id: Id, name: str) -> int:

@@ -85,9 +85,7 @@ async def _counted(
         if size_bytes > file_bytes_max:
             raise BodyTooLarge(f"a file has at most {file_bytes_max} bytes", limit_bytes=file_bytes_max)
         if room_bytes is not None and size_bytes > room_bytes:
-            raise QuotaExceeded(
-                f"the body does not fit: the space has room for {room_bytes} bytes", free_bytes=room_bytes
-            )
+            raise QuotaExceeded("the body does not fit: the space has no room for more")
         yield part
     if length is not None and size_bytes != length:
         raise LengthMismatch(f"the body ended after {size_bytes} of the {length} bytes declared", length=length)

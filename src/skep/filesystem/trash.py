@@ -14,7 +14,7 @@ from skep.base.errors import Conflict, InvalidPath, NameClash, NodeNotFound
 from skep.base.ids import Id
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.filesystem import spaces, subtree, tree, versions
+from skep.filesystem import shares, subtree, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import Directory, Growth
 from skep.filesystem.names import child_path, numbered_name, split_path, stored_segments
@@ -74,7 +74,8 @@ def put(
     if node.id == space.root_id:
         raise InvalidPath("the root of a space cannot be deleted: delete what is in it", path="/")
     kind = "deleted" if for_good else "trashed"
-    number = books.record(tx, space, [_note(kind, node, above.path)], actor_id)
+    path = space.whole(above.path)
+    number = books.record(tx, space, [_note(kind, node, path)], actor_id)
     tx.run(_UNHOOK, {"node": node.id, "number": number})
     tree.touch(tx, above.chain, number, -node.size_bytes)
     tx.run(
@@ -83,7 +84,7 @@ def put(
             "node_id": node.id,
             "space_id": space.id,
             "parent_id": node.parent_id,
-            "path": above.path,
+            "path": path,
             "deleted_us": GONE_US if for_good else tx.now_us,
             "deleted_by": actor_id,
         },
@@ -139,10 +140,11 @@ def restore(tx: Transaction, books: Books, space: Space, node_id: Id, target: st
         if tree.child(tx, parent.id, name) is not None:
             raise NameClash(f'path "{target}" exists: restore to another path', path=target)
     path = child_path(parent.path, name)
-    number = books.record(tx, space, [_note("restored", node, path)], actor_id)
+    number = books.record(tx, space, [_note("restored", node, space.whole(path))], actor_id)
     tx.run(_HOOK, {"node": node.id, "parent": parent.id, "new_name": name, "number": number})
     tree.touch(tx, parent.chain, number, node.size_bytes)
     tx.run(_REMOVE, {"node": node.id})
+    shares.moved(tx, space.id, node.id, number)
     return node._replace(parent_id=parent.id, name=name, changed=number)
 
 
@@ -152,19 +154,20 @@ def _old_parent(
     parent = tree.node_by_id(tx, parent_id)
     if parent is not None and parent.space_id == space.id and parent.is_directory:
         up = tree.above(tx, parent_id)
-        if up.top_id == space.root_id:
+        if up.top_id == space.top_id:
+            up = views.above(tx, space, parent_id)
             return Directory(parent_id, up.path, (*up.chain, parent_id), False), space
     try:
         return _parent_at(tx, books, space, stored_segments(path)[:-1], actor_id, parents=True)
     except NameClash:
-        return Directory(space.root_id, "/", (space.root_id,), False), space
+        return Directory(space.root_id, "/", space.base, False), space
 
 
 def _parent_at(
     tx: Transaction, books: Books, space: Space, segments: tuple[str, ...], actor_id: Id, *, parents: bool
 ) -> tuple[Directory, Space]:
     """The directory at a path, and the space as it is after making it."""
-    place = tree.resolve(tx, space.root_id, segments)
+    place = views.resolve(tx, space, segments)
     if place.node is None and place.blocked_by is None and not parents:
         raise NodeNotFound(f'directory "{place.path}" does not exist', path=place.path)
     growth = Growth(books, space, actor_id, tx.now_us)
@@ -172,7 +175,7 @@ def _parent_at(
     if not directory.is_new:
         return directory, space
     growth.flush(tx)
-    return directory._replace(is_new=False), spaces.lock(tx, space.id)
+    return directory._replace(is_new=False), views.lock(tx, space)
 
 
 def _free_name(tx: Transaction, parent_id: Id, name: str) -> str:
@@ -205,6 +208,7 @@ def purge_step(tx: Transaction, books: Books, space: Space, top_id: Id, nodes_ma
     versions.let_go(tx, books, space, versions.of_nodes(tx, some.files))
     for part in versions.parts(some.files + some.directories):
         tx.run(_DELETE_TAGS, {"ids": part})
+        shares.remove_on(tx, part)
         tx.run(_DELETE_NODES, {"ids": part})
     if some.is_all:
         tx.run(_REMOVE, {"node": top_id})

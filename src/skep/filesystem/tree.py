@@ -59,6 +59,8 @@ class Place(NamedTuple):
     """What is there; None: nothing."""
     blocked_by: str | None
     """The path of a file that stands where a directory should be."""
+    base: int = 1
+    """How many of the chain are above what the path names, the root that it begins at included."""
 
     @property
     def path(self) -> str:
@@ -72,7 +74,7 @@ class Place(NamedTuple):
     @property
     def missing_parents(self) -> Segments:
         """Names of the directories between the deepest that exists and the node."""
-        return self.segments[len(self.chain) - 1 : -1]
+        return self.segments[len(self.chain) - self.base : -1]
 
 
 class Above(NamedTuple):

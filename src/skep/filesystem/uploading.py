@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from skep.base.errors import BodyTooLarge, InvalidPath, SkepError
+from skep.base.errors import BodyTooLarge, SkepError
 from skep.base.ids import Id
 from skep.crypto.hashing import Buffer
 from skep.db import Transaction
@@ -42,11 +42,12 @@ class Uploading(Core):
         segments = self._split(path)
 
         def work(tx: Transaction) -> tuple[NodeInfo, bool]:
-            space = access.space(tx, principal, space_id)
+            space = access.space(tx, principal, space_id, "write")
             node, is_new = writing.make_directory(
-                tx, self.books, space.id, principal.user_id, segments, parents=parents, exist_ok=exist_ok
+                tx, self.books, space, principal.user_id, segments, parents=parents, exist_ok=exist_ok
             )
-            return info.node_info(node, join_path(segments), tags.of_node(tx, principal.user_id, node.id)), is_new
+            found = info.node_info(node, join_path(segments), tags.of_node(tx, principal.user_id, node.id))
+            return info.seen(space, found), is_new
 
         return await self._db.write(work)
 
@@ -71,9 +72,7 @@ class Uploading(Core):
         ChecksumMismatch, Unavailable; and what the stream raises.
         """
         principal.require(WRITE)
-        segments = self._split(path)
-        if not segments:
-            raise InvalidPath("the root of a space is a directory: give the path of a file", path=path)
+        segments = self._split(path) if space_id is not None else self._file_segments(path)
         if length is not None and length > self.limits.file_bytes_max:
             raise BodyTooLarge(f"a file has at most {self.limits.file_bytes_max} bytes, not {length}", length=length)
         check_time(modified_us)
@@ -101,9 +100,16 @@ class Uploading(Core):
             )
             item = writing.Incoming(segments, content, mime, modified_us, conditions)
             if small:
-                return await self._joiner.put(joining.Key(principal, home.space_id, parents), item)
+                return await self._joiner.put(joining.Key(principal, space_id, parents), item)
             return await self._commit(
-                lambda tx: writing.put_file(tx, self.books, home.space_id, principal.user_id, item, parents=parents)
+                lambda tx: writing.put_file(
+                    tx,
+                    self.books,
+                    access.space(tx, principal, space_id, "create"),
+                    principal.user_id,
+                    item,
+                    parents=parents,
+                )
             )
 
     async def _look_before(
@@ -119,12 +125,12 @@ class Uploading(Core):
         """Refuse a body before it is taken, as things stand now; the space, and the room in it in bytes."""
 
         def work(tx: Transaction) -> Space:
-            space = access.space(tx, principal, space_id)
+            space = access.space(tx, principal, space_id, "create")
             writing.check_before(tx, space, segments, conditions, length, parents=parents)
             return space
 
         space = await self._db.read(work)
-        home = joining.Home(space.id, space.domain_id)
+        home = joining.Home(space.domain_id)
         self._joiner.remember(principal, space_id, home)
         return home, quota.room(space)
 
@@ -137,7 +143,7 @@ class Uploading(Core):
         """
         principal.require(WRITE)
         self._check_batch(items)
-        space = await self._db.read(lambda tx: access.space(tx, principal, space_id))
+        space = await self._db.read(lambda tx: access.space(tx, principal, space_id, "create"))
         domain = await self._chunks.domain(space.domain_id)
         admitted, outcomes = await asyncio.to_thread(batch.admit, items, self._file_segments)
         done: dict[int, WriteResult | SkepError] = {**outcomes}
@@ -148,7 +154,14 @@ class Uploading(Core):
             done.update(refusals)
             good = [one for _, one in incoming]
             written = await self._commit(
-                lambda tx: writing.put_files(tx, self.books, space.id, principal.user_id, good, parents=True)
+                lambda tx: writing.put_files(
+                    tx,
+                    self.books,
+                    access.space(tx, principal, space_id, "create"),
+                    principal.user_id,
+                    good,
+                    parents=True,
+                )
             )
         done.update((number, outcome) for (number, _), outcome in zip(incoming, written, strict=True))
         return [done[number] for number in range(len(items))]

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skep.base.errors import ContentsChanged, InvalidPath, NameClash, SkepError
+from skep.base.errors import Conflict, ContentsChanged, InvalidPath, NameClash, SkepError
 from skep.base.ids import Id
 from skep.db import Transaction
 from skep.filesystem import conditions as conditions_
-from skep.filesystem import info, mimes, quota, spaces, tags, tree
+from skep.filesystem import info, mimes, quota, tags, tree, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import Content, Directory, Growth, Row
-from skep.filesystem.names import Segments, join_path
+from skep.filesystem.names import Segments, join_path, numbered_name
 from skep.filesystem.records import Conditions, WriteResult
 from skep.filesystem.spaces import Space
 from skep.filesystem.tree import Node
+
+NAME_ATTEMPTS_MAX = 1_000
+"""Names tried for a file whose own is taken, where its sender may not know of what is there."""
 
 
 class Incoming(NamedTuple):
@@ -32,23 +35,24 @@ def check_before(
     tx: Transaction, space: Space, segments: Segments, conditions: Conditions, size_bytes: int | None, *, parents: bool
 ) -> None:
     """Refuse early, before a body is taken, what the commit would refuse anyway as things stand now."""
-    place = tree.resolve(tx, space.root_id, segments)
+    place = views.resolve(tx, space, segments)
     if place.blocked_by is not None:
         raise NameClash(f'path "{place.blocked_by}" exists as file', path=place.blocked_by)
-    if place.missing_parents and not parents:
+    if place.missing_parents and not parents and not space.is_dropbox:
         raise tree.missing(join_path(segments[:-1]), "directory")
-    _check_there(place.node._asdict() if place.node is not None else None, segments, conditions)
+    there = place.node._asdict() if place.node is not None else None
+    _check_there(None if space.is_dropbox else there, segments, conditions)
     quota.require_room(space, size_bytes or 0)
 
 
 def put_files(
-    tx: Transaction, books: Books, space_id: Id, actor_id: Id, items: Sequence[Incoming], *, parents: bool
+    tx: Transaction, books: Books, space: Space, actor_id: Id, items: Sequence[Incoming], *, parents: bool
 ) -> list[WriteResult | SkepError]:
     """Make each content the current version at its path; the result or the refusal of each, in order.
 
     A refused item leaves no trace; what the others made is committed together.
     """
-    space = spaces.lock(tx, space_id)
+    space = views.lock(tx, space)
     growth = Growth(books, space, actor_id, tx.now_us)
     outcomes: list[SkepError | tuple[Row, Row, str]] = []
     there_before: list[Id] = []
@@ -59,14 +63,14 @@ def put_files(
             outcomes.append(refusal)
     growth.flush(tx)
     tagged = tags.of_nodes(tx, actor_id, there_before) if there_before else {}
-    return [one if isinstance(one, SkepError) else _result(one, tagged) for one in outcomes]
+    return [one if isinstance(one, SkepError) else _result(space, one, tagged) for one in outcomes]
 
 
 def put_file(
-    tx: Transaction, books: Books, space_id: Id, actor_id: Id, item: Incoming, *, parents: bool
+    tx: Transaction, books: Books, space: Space, actor_id: Id, item: Incoming, *, parents: bool
 ) -> WriteResult:
     """``put_files`` for one, which raises its refusal."""
-    result = put_files(tx, books, space_id, actor_id, [item], parents=parents)[0]
+    result = put_files(tx, books, space, actor_id, [item], parents=parents)[0]
     if isinstance(result, SkepError):
         raise result
     return result
@@ -75,16 +79,15 @@ def put_file(
 def _put(
     tx: Transaction, growth: Growth, item: Incoming, there_before: list[Id], *, parents: bool
 ) -> tuple[Row, Row, str]:
-    if not item.segments:
-        raise InvalidPath("the root of a space is a directory: give the path of a file", path="/")
-    parent, there = growth.look(tx, item.segments, parents=parents)
-    _check_there(there, item.segments, item.conditions)
+    views.check_depth(growth.space, item.segments, growth.depth_max)
+    parent, there, segments = _place(tx, growth, item, parents=parents)
+    _check_there(there, segments, item.conditions)
     _check_room(growth, item.content.size_bytes)
     if parent is None:
-        parent = growth.directory(tx, item.segments[:-1])
+        parent = growth.directory(tx, segments[:-1])
     if there is not None:
         there_before.append(there["id"])
-    name = item.segments[-1]
+    name = segments[-1] if there is None else there["name"]
     row, version = growth.put(
         parent,
         name,
@@ -93,7 +96,27 @@ def _put(
         mime=mimes.given(item.mime, name),
         modified_us=tx.now_us if item.modified_us is None else item.modified_us,
     )
-    return dict(row), version, join_path(item.segments)
+    return dict(row), version, join_path(segments)
+
+
+def _place(
+    tx: Transaction, growth: Growth, item: Incoming, *, parents: bool
+) -> tuple[Directory | None, Row | None, Segments]:
+    """The directory of a path if it is there, what is at it, and the path: in a dropbox a free one."""
+    segments, space = item.segments, growth.space
+    if not segments:
+        root = tree.node_by_id(tx, space.root_id)
+        if root is None or root.is_directory:
+            raise InvalidPath("the root of a space is a directory: give the path of a file", path="/")
+        return Directory(space.base[-2], "/", space.base[:-1], False), growth.known(root), segments
+    if not space.is_dropbox:
+        return *growth.look(tx, segments, parents=parents), segments
+    for attempt in range(1, NAME_ATTEMPTS_MAX):
+        parent, there = growth.look(tx, segments, parents=True)
+        if there is None:
+            return parent, None, segments
+        segments = (*item.segments[:-1], numbered_name(item.segments[-1], attempt + 1, ""))
+    raise Conflict(f"{NAME_ATTEMPTS_MAX} files are named like {item.segments[-1]!r} here: give another name")
 
 
 def _check_there(there: Row | None, segments: Segments, conditions: Conditions) -> None:
@@ -114,23 +137,24 @@ def _check_room(growth: Growth, size_bytes: int) -> None:
     quota.require_room(taken, size_bytes)
 
 
-def _result(outcome: tuple[Row, Row, str], tagged: dict[Id, tuple[str, ...]]) -> WriteResult:
+def _result(space: Space, outcome: tuple[Row, Row, str], tagged: dict[Id, tuple[str, ...]]) -> WriteResult:
     row, version, path = outcome
     node = Node(**row)
     digests = (version["md5"], version["sha1"], version["sha256"])
     return WriteResult(
-        node=info.node_info(node, path, tagged.get(node.id, ()), digests),
+        node=info.seen(space, info.node_info(node, path, tagged.get(node.id, ()), digests)),
         version=info.version_of_row(version, node.version_number),
         created=node.version_number == 1,
     )
 
 
 def make_directory(
-    tx: Transaction, books: Books, space_id: Id, actor_id: Id, segments: Segments, *, parents: bool, exist_ok: bool
+    tx: Transaction, books: Books, space: Space, actor_id: Id, segments: Segments, *, parents: bool, exist_ok: bool
 ) -> tuple[Node, bool]:
     """The directory at a path, and whether it is new. Raises NameClash, NodeNotFound."""
-    space = spaces.lock(tx, space_id)
-    place = tree.resolve(tx, space.root_id, segments)
+    space = views.lock(tx, space)
+    views.check_depth(space, segments, books.limits.depth_max)
+    place = views.resolve(tx, space, segments)
     if place.node is not None:
         if not place.node.is_directory or not exist_ok:
             raise NameClash(f'path "{place.path}" exists as {place.node.kind}', path=place.path)

@@ -17,7 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from skep.auth.groups import set_member
 from skep.auth.records import Principal
+from skep.auth.users import NewUser, insert_user
 from skep.base.ids import Id, id_text, new_id
 from skep.crypto.keys import MasterKey
 from skep.db import Database, Transaction, migrate
@@ -75,6 +77,20 @@ class FileBench:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """A look into the database."""
         return await self.db.read(work)
+
+
+async def person(bench: FileBench, name: str, *groups: tuple[Id, str]) -> Principal:
+    """A user with a row in the database too, a space, and these groups in these roles."""
+
+    def work(tx: Transaction) -> Id:
+        user_id = insert_user(tx, NewUser(name, "", "", None, False)).id
+        bench.hooks.user_created(tx, user_id, name)
+        for group_id, role in groups:
+            set_member(tx, group_id, user_id, role)
+        return user_id
+
+    user_id = await bench.db.write(work)
+    return Principal(user_id, name, False, frozenset(group for group, _ in groups), SCOPES, "token")
 
 
 def admin() -> Principal:

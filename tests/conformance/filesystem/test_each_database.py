@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from skep.base.errors import BadInput, Conflict, NotFound, QuotaExceeded, SkepError
+from skep.base.errors import BadInput, Conflict, CursorTooOld, NotFound, QuotaExceeded, SkepError
 from skep.base.workers import Progress
 from skep.filesystem import BatchItem, Conditions, Digests, Limits, Retention
-from skep.testing.files import admin, open_files
+from skep.testing.files import admin, open_files, person
 
 LIMITS = Limits(versions_max=3, versions_days=1, trash_days=1, journal_days=1)
 
@@ -55,6 +55,37 @@ async def test_a_long_story(bench):
     assert await files.trash(ada) == []
     assert (await files.changes(ada, None, None)).changes[-1].kind == "deleted"
     assert await bench.findings() == []
+
+
+async def test_a_share(bench):
+    ada, ben = [await person(bench, name) for name in ("ada", "ben")]
+    files = bench.filesystem
+    node = (await bench.put(ada, "/a/b/c/f", b"1")).node
+    top = await files.by_path(ada, None, "/a/b")
+    share, is_new = await files.give_share(ada, top.id, "user", "ben", "write", may_share=True)
+    assert is_new
+    assert (await files.answer_share(ben, share.id, accept=True)).name == "b"
+    assert not (await files.give_share(ada, top.id, "user", "ben", "write", may_share=True))[1]
+    assert await bench.get(ben, "/c/f", share.id) == b"1"
+    assert (await files.by_id(ben, node.id)).path == "/c/f"
+    cursor = (await files.space(ben, share.id)).cursor
+    await bench.put(ben, "/c/g", b"2", share.id)
+    await bench.put(ada, "/a/outside", b"3")
+    assert [one.path for one in (await files.changes(ben, share.id, cursor)).changes] == ["/c/g"]
+    await files.move(ada, (await files.by_path(ada, None, "/a")).id, None, "/z")
+    with pytest.raises(CursorTooOld):
+        await files.changes(ben, share.id, cursor)
+    await files.delete(ben, node.id)
+    assert [one.path for one in await files.trash(ben, share.id)] == ["/c/f"]
+    assert (await files.restore_from_trash(ben, node.id)).path == "/c/f"
+    await files.set_tags(ben, node.id, ["old"])
+    assert await files.rename_tag(ben, "old", "new") == 1
+    assert [one.id for one in await files.shares_given(ada)] == [share.id]
+    assert await bench.findings() == []
+    await files.revoke_share(ada, share.id)
+    assert await files.shares_held(ben) == []
+    with pytest.raises(NotFound):
+        await files.by_id(ben, node.id)
 
 
 async def test_writers_that_meet(bench):

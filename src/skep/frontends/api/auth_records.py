@@ -7,7 +7,7 @@ import msgspec
 from skep.auth import AppPasswordInfo, GroupDetail, GroupInfo, InviteInfo, SessionInfo, SshKeyInfo, TokenPair, UserInfo
 from skep.base.errors import SkepError
 from skep.base.ids import Id, parse_id
-from skep.frontends.api.records import text_of, text_or_none
+from skep.frontends.common.id_text import text_of, text_or_none
 
 
 class Tokens(msgspec.Struct, frozen=True):

@@ -18,8 +18,8 @@ from skep.durability.objects import StoredObject
 from skep.durability.records import ChunkPlaces
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import text_of
 from skep.frontends.common.form import FormReader
+from skep.frontends.common.id_text import text_of
 from skep.frontends.common.serving import Content, serve
 
 TAG = "chunks"

@@ -14,6 +14,7 @@ from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
 from skep.frontends.api.records import Info, Node, Space, node_record, space_record, version_record
+from skep.frontends.api.share_records import Share, share_record
 from skep.frontends.common.conditions import quoted
 from skep.frontends.common.preconditions import write_conditions
 
@@ -148,7 +149,12 @@ async def _info(call: Call, node: NodeInfo, page: Page) -> Info:
     files: list[Node] = []
     for entry in entries:
         (dirs if entry.kind == "directory" else files).append(node_record(entry))
-    return Info(node_record(node), dirs, files, next=entries[-1].path[below:] if len(entries) == limit else None)
+    following = entries[-1].path[below:] if len(entries) == limit else None
+    return Info(node_record(node), dirs, files, next=following, shared_with=await _shared_with(call, node) or None)
+
+
+async def _shared_with(call: Call, node: NodeInfo) -> list[Share]:
+    return [share_record(share) for share in await call.services.filesystem.shares_on(call.principal, node.id)]
 
 
 async def _file_info(call: Call, node: NodeInfo) -> Info:
@@ -156,7 +162,10 @@ async def _file_info(call: Call, node: NodeInfo) -> Info:
     versions = [version_record(v) for v in await files.versions(call.principal, node.id, VERSIONS_SHOWN)]
     current = next((v for v in versions if v.is_current), None)
     chunks = await _chunks_by_store(call, await files.open_file(call.principal, node.id))
-    return Info(node_record(node), [], [], version=current, versions=versions, chunks=chunks)
+    shared_with = await _shared_with(call, node)
+    return Info(
+        node_record(node), [], [], version=current, versions=versions, chunks=chunks, shared_with=shared_with or None
+    )
 
 
 async def _chunks_by_store(call: Call, content: FileContent) -> dict[str, int] | None:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from skep.base.ids import Id
 from skep.events import Change
 from skep.filesystem import NodeInfo, SpaceInfo, TrashInfo, VersionInfo, WriteResult
-
-
-def text_of(value: Id) -> str:
-    """The canonical text of an id, made fast: listings have tens of thousands."""
-    digits = value.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-_shared_text = lru_cache(1024)(text_of)
-"""For ids that many rows of one answer share."""
-
-
-def text_or_none(value: Id | None) -> str | None:
-    """The same, passing None on."""
-    return None if value is None else _shared_text(value)
+from skep.frontends.api.share_records import Share
+from skep.frontends.common.id_text import shared_text, text_of, text_or_none
 
 
 def _hex(value: bytes | None) -> str | None:
@@ -39,20 +24,23 @@ def extension_of(name: str) -> str:
 
 
 class Space(msgspec.Struct, frozen=True):
-    """One tree of files with one owner."""
+    """One tree of files with one owner; or, of kind ``share``, what somebody shared with the caller."""
 
     id: str
     kind: str
+    """``personal``, ``group`` or ``share``."""
     name: str
     owner_id: str
     root_id: str
     quota_bytes: int | None
-    """None: no limit."""
+    """None: no limit; of a share: its owner's space pays."""
     used_bytes: int
     """All versions, trash included; of a personal space also what its owner stored through ``/api/chunk/``."""
     cursor: str
     """Ask for changes from here to see all that comes later."""
     created_us: int
+    rights: str
+    """``write``; of a share what it allows: ``read``, ``write`` or ``upload``."""
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -110,6 +98,8 @@ class Info(msgspec.Struct, frozen=True, omit_defaults=True):
     versions: list[Version] | None = None
     chunks: Mapping[str, int] | None = None
     """Of a file: how many of its chunks each store has a part of."""
+    shared_with: list[Share] | None = None
+    """The shares on it and on what is above it, as far as the caller may change them."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -163,6 +153,7 @@ def space_record(space: SpaceInfo) -> Space:
         used_bytes=space.used_bytes,
         cursor=space.cursor,
         created_us=space.created_us,
+        rights=space.rights,
     )
 
 
@@ -170,7 +161,7 @@ def node_record(node: NodeInfo) -> Node:
     """The JSON of a node."""
     return Node(
         text_of(node.id),
-        _shared_text(node.space_id),
+        shared_text(node.space_id),
         text_or_none(node.parent_id),
         node.name,
         extension_of(node.name) if node.kind == "file" else "",

@@ -49,6 +49,19 @@ class SetTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: list[str]
 
 
+class RenameTag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The new name; ``merge``: it may be a tag that is there already, the two become one."""
+
+    name: str
+    merge: bool = False
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    """On how many nodes the tag was renamed."""
+
+    renamed: int
+
+
 class Removed(msgspec.Struct, frozen=True):
     """From how many nodes the tag was taken."""
 
@@ -80,6 +93,15 @@ async def set_tags(call: Call, body: SetTags) -> Node:
     return node_record(await call.services.filesystem.set_tags(call.principal, call.id("node_id"), body.tags))
 
 
+async def rename_tag(call: Call, body: RenameTag) -> Renamed:
+    """Rename a tag on all nodes that have it.
+
+    A name that is another tag of the caller's already is a conflict, unless ``merge`` says that they become one.
+    """
+    filesystem = call.services.filesystem
+    return Renamed(await filesystem.rename_tag(call.principal, call.path["name"], body.name, merge=body.merge))
+
+
 async def remove_tag(call: Call) -> Removed:
     """Take a tag off all nodes that have it."""
     return Removed(await call.services.filesystem.drop_tag(call.principal, call.path["name"]))
@@ -88,6 +110,7 @@ async def remove_tag(call: Call) -> Removed:
 OPERATIONS = (
     Operation("GET", "/api/filesystem/tags", list_tags, "files:read", TAG),
     Operation("GET", "/api/filesystem/tags/{name}", list_tagged, "files:read", TAG),
+    Operation("PUT", "/api/filesystem/tags/{name}", rename_tag, "files:write", TAG),
     Operation("DELETE", "/api/filesystem/tags/{name}", remove_tag, "files:write", TAG),
     Operation("PUT", "/api/filesystem/info/{node_id}/tags", set_tags, "files:write", TAG),
 )
