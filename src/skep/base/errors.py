@@ -10,10 +10,11 @@
     │   └── Forbidden
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
-    │              ObjectNotFound
+    │              ObjectNotFound, UploadNotFound → UploadExpired
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld,
-    │              ContentsChanged
-    ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull
+    │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished
+    ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
+    │                  TooManyUploads
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
     │   ├── StoreUnavailable → StoreRefused (retrying cannot help)
@@ -223,6 +224,18 @@ class ObjectNotFound(NotFound):
     code = "object-not-found"
 
 
+class UploadNotFound(NotFound):
+    """No such upload, or it is another user's, or this part of it is not there."""
+
+    code = "upload-not-found"
+
+
+class UploadExpired(UploadNotFound):
+    """The upload was left alone for too long, or was given up: what it held is gone."""
+
+    code = "upload-expired"
+
+
 class Conflict(SkepError):
     """The request contradicts the present state."""
 
@@ -266,6 +279,31 @@ class ContentsChanged(Conflict):
     retryable = True
 
 
+class OffsetMismatch(Conflict):
+    """Bytes were sent for another place than where the upload stands; ``details['offset']`` says where that is."""
+
+    code = "offset-mismatch"
+
+
+class UploadLocked(Conflict):
+    """Another request is sending to this upload at the moment."""
+
+    code = "upload-locked"
+    retryable = True
+
+
+class UploadFinished(Conflict):
+    """The upload is complete: it takes nothing more."""
+
+    code = "upload-finished"
+
+
+class UploadUnfinished(Conflict):
+    """The upload does not have all its bytes yet."""
+
+    code = "upload-unfinished"
+
+
 class LimitReached(SkepError):
     """A limit says no."""
 
@@ -295,6 +333,12 @@ class StoreFull(LimitReached):
     """A store, or all of them, has no room."""
 
     code = "store-full"
+
+
+class TooManyUploads(LimitReached):
+    """The user has as many unfinished uploads as one may have."""
+
+    code = "too-many-uploads"
 
 
 class DatabaseFull(LimitReached):

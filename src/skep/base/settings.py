@@ -111,6 +111,8 @@ class FilesystemSettings(msgspec.Struct, frozen=True, kw_only=True):
     path_bytes_max: Annotated[int, Meta(ge=256, le=65_536)]
     depth_max: Annotated[int, Meta(ge=8, le=1024)]
     attributes_bytes_max: Annotated[int, Meta(ge=0, le=2**24)]
+    uploads_max: Count
+    upload_kept_s: Annotated[float, Meta(ge=60, le=365 * 86_400)]
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):

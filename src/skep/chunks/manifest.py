@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -91,6 +91,30 @@ class Manifest:
         return list(accumulate(chunk.plain_bytes for chunk in self.chunks))
 
 
+def join(encoded: Sequence[Buffer]) -> bytes:
+    """The stored form of contents one after the other, made of their stored forms without reading their chunks.
+
+    Raises CorruptRecord.
+    """
+    count = 0
+    for one in encoded:
+        if len(one) < _HEAD.size:
+            raise CorruptRecord(f"a manifest has only {len(one)} bytes")
+        version, chunks = _HEAD.unpack_from(one)
+        if version != VERSION or len(one) != _HEAD.size + chunks * _CHUNK.size:
+            raise CorruptRecord(f"a manifest of version {version} and {chunks} chunks has {len(one)} bytes")
+        count += chunks
+    return b"".join([_HEAD.pack(VERSION, count), *(memoryview(one)[_HEAD.size :] for one in encoded)])
+
+
 def etag(manifest: Manifest) -> str:
-    """32 hex digits that are equal for equal content in one domain: BLAKE3 of the stored form, cut to 16 bytes."""
-    return digest(b"skep etag", manifest.encode())[:16].hex()
+    """32 hex digits that are equal for equal content in one domain: ``etag_of`` its stored form."""
+    return etag_of(manifest.encode())
+
+
+def etag_of(encoded: bytes) -> str:
+    """The ETag of a stored form: BLAKE3, cut to 16 bytes.
+
+    Content that was cut at other places (parts of an upload that came by themselves) has another.
+    """
+    return digest(b"skep etag", encoded)[:16].hex()

@@ -6,9 +6,10 @@ its bytes. No foreign keys point across packages except where a row is meaningle
 other; rows are owned by one package each, named in the section comments, and written only there.
 
 What always holds:
-- a chunk row points at exactly one pack row; ``chunks.refs`` is the number of times that versions
-  and objects reference the chunk (fsck recounts it from the manifests);
-- ``spaces.used_bytes`` is the sum of the sizes of all versions of the space, trash included;
+- a chunk row points at exactly one pack row; ``chunks.refs`` is the number of times that versions,
+  objects and parts of uploads reference the chunk (fsck recounts it from the manifests);
+- ``spaces.used_bytes`` is the sum of the sizes of all versions of the space, trash included, of what
+  uploads into it hold, and of a personal space also of its owner's objects;
 - ``nodes.size_bytes`` of a directory is the sum of the current sizes below it;
 - ``nodes.changed`` of a directory is the number of the last change at or below it: its ETag;
 - change numbers of one space have no gaps: they are given in the transaction that makes them.
@@ -355,6 +356,44 @@ share_holders = _table(
     _column("name", KEYTEXT),  # the holder's own name for its root
     _column("changed_us", INT),
     sa.Index("ix_share_holders_user_id", "user_id"),
+    clustered=True,
+)
+
+# Contents that arrive in pieces, over many requests, and become a version when they are complete.
+uploads = _table(
+    "uploads",
+    _column("id", ID, primary_key=True),  # random: not to be guessed
+    _column("user_id", ID),
+    _column("space_id", ID, index=True),  # which pays for it
+    _column("through_id", ID),  # the same, or the share through which it is seen
+    _column("door", SHORT),  # tus | s3 | ...: who gave it out, and so who finds it
+    _column("key", KEYTEXT, null=True),  # what the client calls it, where clients choose
+    _column("path", TEXT, null=True),  # where it goes; null: known at the end
+    _column("state", SHORT),  # open | done | gone (to be purged)
+    _column("length_bytes", INT, null=True),  # null: not known yet
+    _column("held_bytes", INT),  # of its parts: counted in spaces.used_bytes
+    _column("part_count", INT),
+    _column("mime", KEYTEXT, null=True),
+    _column("modified_us", INT, null=True),
+    _column("conditions", TEXT, null=True),  # JSON: what must hold of the path at the end
+    _column("digests", TEXT, null=True),  # JSON: what the whole must have, in hex
+    _column("metadata", TEXT, null=True),  # JSON: the door's own
+    _column("node_id", ID, null=True),  # done: what it became
+    _column("version_number", INT, null=True),
+    _column("joined_id", ID, null=True),  # done: the upload that it became a piece of
+    _column("created_us", INT),
+    _column("expires_us", INT, index=True),
+    sa.UniqueConstraint("user_id", "door", "key"),
+)
+upload_parts = _table(
+    "upload_parts",
+    _column("upload_id", ID, primary_key=True),
+    _column("number", INT, primary_key=True, autoincrement=False),
+    _column("size_bytes", INT),
+    _column("manifest", BLOB),
+    _column("md5", _bytes(16), null=True),
+    _column("checksums", TEXT, null=True),  # JSON: others that the door asked for, in hex
+    _column("created_us", INT),
     clustered=True,
 )
 

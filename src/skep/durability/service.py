@@ -14,7 +14,7 @@ recorded. Content that nobody references afterwards is collected after the grace
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -46,7 +46,7 @@ from skep.durability.recording import add_chunks, add_pack, sort_entries
 from skep.durability.records import ChunkPlaces, Content
 from skep.durability.shardwriter import PutShards, ShardWriter
 from skep.durability.storeset import StoreSet
-from skep.durability.writer import GroupWriter, StreamWriter, check_digests
+from skep.durability.writer import GroupWriter, Steps, StreamWriter, check_digests
 from skep.stores.protocol import Buffer
 
 T = TypeVar("T")
@@ -157,9 +157,13 @@ class ChunkService:
         scheme: Scheme | None = None,
         digests: Collection[str] = (),
         limit_bytes: int | None = None,
+        step_bytes: int = 0,
+        save: Callable[[Content], Awaitable[None]] | None = None,
     ) -> Content:
         """Store a stream. The buffers it yields must not change until the next is asked for.
 
+        With ``save``, what has come so far is made durable about every ``step_bytes`` and given to it, in
+        order; the result is then only what came after that.
         Raises QuotaExceeded past ``limit_bytes``, QuorumNotReached, StoreFull, and what the
         stream raises; then nothing is referenced, and what was put is garbage for collection.
         """
@@ -173,7 +177,8 @@ class ChunkService:
             if limit_bytes is not None and size > limit_bytes:
                 raise QuotaExceeded(f"the upload passed the {limit_bytes} bytes that there is room for")
             if size > CHUNK_BYTES_MIN:
-                writer = StreamWriter(self._intake, domain, scheme or self._scheme, wanted, limit_bytes)
+                steps = Steps(step_bytes, save) if save is not None else None
+                writer = StreamWriter(self._intake, domain, scheme or self._scheme, wanted, limit_bytes, steps)
                 return self._counted(await writer.write(head, stream))
         body = head[0] if len(head) == 1 else b"".join(head)
         (content,) = await self._groups.write(domain, [body], scheme or self._scheme, wanted)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from skep.base.errors import BadInput, QuotaExceeded, ShuttingDown, SkepError
@@ -104,11 +104,29 @@ class Window:
         self.start = self.end = CHUNK_BYTES_MAX
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How a long stream is saved on its way, so that a crash loses little of it.
+
+    ``save`` is given each next run of chunks once it is durable, in order, one at a time, about every
+    ``step_bytes``. What it raises ends the write.
+    """
+
+    step_bytes: int
+    save: Callable[[Content], Awaitable[None]]
+
+
 class StreamWriter:
     """Writes one long stream. Used once."""
 
     def __init__(
-        self, intake: Intake, keys: DomainKeys, scheme: Scheme, digests: Sequence[str], limit_bytes: int | None
+        self,
+        intake: Intake,
+        keys: DomainKeys,
+        scheme: Scheme,
+        digests: Sequence[str],
+        limit_bytes: int | None,
+        steps: Steps | None = None,
     ) -> None:
         self._intake = intake
         self._keys = keys
@@ -117,7 +135,10 @@ class StreamWriter:
         self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
         self._stored = Stored()
         self._refs: list[ChunkRef] = []
+        self._refs_bytes = 0
         self._size_bytes = 0
+        self._steps = steps
+        self._saving: asyncio.Task[None] | None = None
         self._spacious = False
         self._windows: list[Window] = []
         self._tasks: deque[asyncio.Task[Window]] = deque()
@@ -125,7 +146,10 @@ class StreamWriter:
         self._cutting, self._sealing = asyncio.Lock(), asyncio.Lock()
 
     async def write(self, head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> Content:
-        """Store ``head`` and the rest of the stream; returns when all of it is durable."""
+        """Store ``head`` and the rest of the stream; returns when all of it is durable.
+
+        With steps, the result is what came after the last of them.
+        """
         self._spacious = self._intake.spacious.take()
         try:
             filling = self._window()
@@ -141,10 +165,32 @@ class StreamWriter:
                 await self._tasks.popleft()
         finally:
             await self._close()
+            if self._saving is not None:
+                await asyncio.wait([self._saving])
+                self._saving.exception()  # raised below, unless something else was first
+        await self._saved()
         await self._intake.settle(self._stored)
-        manifest = Manifest(self._size_bytes, tuple(self._refs))
+        manifest = Manifest.of(self._refs)
         digests = {name: hasher.digest() for name, hasher in self._hashers.items()}
-        return Content(manifest, self._size_bytes, digests)
+        return Content(manifest, manifest.size_bytes, digests)
+
+    async def _saved(self) -> None:
+        """Wait for the step that is being saved, which goes on whoever is cancelled. Raises what it raised."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
+            self._saving.result()
+
+    async def _begin_step(self, steps: Steps) -> None:
+        """Let what has come be saved while more comes."""
+        await self._saved()
+        step = self._step(steps, self._stored, self._refs)
+        self._stored, self._refs, self._refs_bytes = Stored(), [], 0
+        self._saving = asyncio.get_running_loop().create_task(step)
+
+    async def _step(self, steps: Steps, stored: Stored, refs: Sequence[ChunkRef]) -> None:
+        await self._intake.settle(stored)
+        manifest = Manifest.of(refs)
+        await steps.save(Content(manifest, manifest.size_bytes))
 
     def _window(self) -> Window:
         window = Window(SPACIOUS_WINDOW_BYTES if self._spacious and self._windows else WINDOW_BYTES)
@@ -195,7 +241,10 @@ class StreamWriter:
         async with self._sealing:
             await self._intake.store(self._keys, chunks, self._scheme, self._stored)
             self._refs += [chunk.ref for chunk in chunks]
-        window.reset()
+            self._refs_bytes += sum(len(chunk.data) for chunk in chunks)
+            window.reset()
+            if self._steps is not None and self._refs_bytes >= self._steps.step_bytes and following is not None:
+                await self._begin_step(self._steps)
         return window
 
     def _identify(self, window: Window, following: Window | None) -> list[PlainChunk]:

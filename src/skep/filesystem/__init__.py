@@ -7,15 +7,17 @@
         ...
 
 Functions over a Transaction do the work, by subject: ``tree`` (finding), ``growth`` (adding), ``writing``, ``moves``,
-``copies``, ``trash``, ``versions``, ``editing``, ``tags``, ``quota``, ``spaces``. ``service`` is the asynchronous face,
+``copies``, ``trash``, ``versions``, ``editing``, ``tags``, ``quota``, ``spaces``; the package ``uploads`` is what
+arrives in pieces. ``service`` is the asynchronous face,
 ``retention`` and ``digests`` are workers, ``check`` is the metadata's part of fsck.
 """
 
 from __future__ import annotations
 
-from skep.filesystem.check import Finding, KeptManifest, check, manifests, repair
+from skep.filesystem.check import KeptManifest, check, manifests, repair
 from skep.filesystem.content import FileContent
 from skep.filesystem.digests import Digests
+from skep.filesystem.findings import Finding
 from skep.filesystem.hooks import SpaceHooks
 from skep.filesystem.names import check_name, split_path
 from skep.filesystem.quota import PersonalSpaces
@@ -37,13 +39,18 @@ from skep.filesystem.records import (
 )
 from skep.filesystem.retention import Retention
 from skep.filesystem.service import Filesystem
+from skep.filesystem.uploads.expiry import UploadExpiry
+from skep.filesystem.uploads.records import Appended, Draft, Expected, PartInfo, Upload
 
 __all__ = [
     "ALWAYS",
+    "Appended",
     "BatchItem",
     "ChangePage",
     "Conditions",
     "Digests",
+    "Draft",
+    "Expected",
     "FileContent",
     "Filesystem",
     "Finding",
@@ -51,6 +58,7 @@ __all__ = [
     "KeptManifest",
     "Limits",
     "NodeInfo",
+    "PartInfo",
     "PersonalSpaces",
     "Retention",
     "Rights",
@@ -59,6 +67,8 @@ __all__ = [
     "SpaceHooks",
     "SpaceInfo",
     "TrashInfo",
+    "Upload",
+    "UploadExpiry",
     "VersionInfo",
     "WriteResult",
     "check",

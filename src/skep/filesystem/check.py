@@ -20,22 +20,11 @@ from skep.chunks.manifest import Manifest
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
 from skep.filesystem import shares, spaces, trash, tree
+from skep.filesystem.findings import Finding, Page
 from skep.filesystem.names import check_name
+from skep.filesystem.uploads import checking
 
 PAGE = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that does not hold."""
-
-    check: str
-    """size | changed | used-bytes | orphan | unreachable | name | version | trash | journal | share."""
-    space_id: Id | None
-    node_id: Id | None
-    message: str
-    repairable: bool = False
-    """Whether ``repair`` puts it right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +86,11 @@ _OBJECTS = prepared(
         s.objects.c.owner_id == sa.bindparam("owner")
     )
 )
+_HELD = prepared(
+    sa.select(sa.cast(sa.func.coalesce(sa.func.sum(s.uploads.c.held_bytes), 0), sa.BigInteger)).where(
+        s.uploads.c.space_id == sa.bindparam("space")
+    )
+)
 _COUNT = prepared(sa.select(sa.func.count()).select_from(s.nodes).where(_n.space_id == sa.bindparam("space")))
 _TOPS = prepared(sa.select(_n.id).where(_n.space_id == sa.bindparam("space"), _n.parent_id.is_(None)).order_by(_n.id))
 _JOURNAL = prepared(
@@ -132,15 +126,12 @@ _COUNT_BELOW = prepared(_below())
 
 async def check(db: Database) -> AsyncIterator[Finding]:
     """All findings. Uploads may go on meanwhile; each page is looked at in one consistent view."""
-    for one in (_check_nodes, _check_versions, _check_spaces, _check_shares):
+    for one in (_check_nodes, _check_versions, _check_spaces, _check_shares, checking.check_page):
         after: Id | None = b""
         while after is not None:
             findings, after = await db.read(_page(one, after))
             for finding in findings:
                 yield finding
-
-
-Page = tuple[list[Finding], "Id | None"]
 
 
 def _page(one: Callable[[Transaction, Id], Page], after: Id) -> Callable[[Transaction], Page]:
@@ -294,7 +285,7 @@ def _check_spaces(tx: Transaction, after: Id) -> Page:
     findings: list[Finding] = []
     used = _used(tx, space)
     if used != space.used_bytes:
-        message = f"space {space.name!r} says {space.used_bytes} bytes, its versions and objects have {used}"
+        message = f"space {space.name!r} says {space.used_bytes} bytes, its versions, uploads and objects have {used}"
         findings.append(Finding("used-bytes", space.id, None, message, repairable=True))
     reachable = sum(tx.value(_COUNT_BELOW, {"top": row[0]}) or 0 for row in tx.rows(_TOPS, {"space": space.id}))
     nodes = tx.value(_COUNT, {"space": space.id})
@@ -306,8 +297,8 @@ def _check_spaces(tx: Transaction, after: Id) -> Page:
 
 
 def _used(tx: Transaction, space: spaces.Space) -> int:
-    """What counts against the quota: all versions, and of a person the objects too."""
-    used: int = tx.value(_USED, {"space": space.id}) or 0
+    """What counts against the quota: all versions, what uploads hold, and of a person the objects too."""
+    used: int = (tx.value(_USED, {"space": space.id}) or 0) + (tx.value(_HELD, {"space": space.id}) or 0)
     if space.kind == "personal":
         used += tx.value(_OBJECTS, {"owner": space.owner_id}) or 0
     return used

@@ -15,6 +15,7 @@ from skep.filesystem.joining import Joiner
 from skep.filesystem.names import Segments, split_path
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import Limits
+from skep.filesystem.uploads.arriving import Arrivals
 
 T = TypeVar("T")
 READ = "files:read"
@@ -40,6 +41,7 @@ class Core:
         self._journal = journal
         self._clock = clock
         self._joiner = Joiner(self.books, self._commit)
+        self._arrivals = Arrivals(clock)
 
     def _split(self, path: str) -> Segments:
         return split_path(path, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)

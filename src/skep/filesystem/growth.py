@@ -35,7 +35,8 @@ Row = dict[str, Any]
 class Content(NamedTuple):
     """Durable content that becomes a version."""
 
-    manifest: Manifest
+    manifest: Manifest | None
+    """None: its chunks are referenced already, and these references become the version's."""
     encoded: bytes
     size_bytes: int
     etag: str
@@ -259,7 +260,8 @@ class Growth:
             "created_by": self._actor_id,
         }
         self._versions.append(row)
-        self._manifests.append(content.manifest)
+        if content.manifest is not None:
+            self._manifests.append(content.manifest)
         self.added_bytes += content.size_bytes
         return row
 

@@ -11,6 +11,7 @@ from skep.db import schema as s
 from skep.durability.objects import drop_objects_of
 from skep.filesystem import shares, spaces
 from skep.filesystem.service import Filesystem
+from skep.filesystem.uploads import growing as uploads
 
 _ANY_NODE = prepared(
     sa.select(s.nodes.c.id)
@@ -47,6 +48,7 @@ class SpaceHooks:
 
     def user_deleting(self, tx: Transaction, user_id: Id, name: str) -> None:
         """Take the user's space away, and what they stored as chunks. Raises InUse while there are files or trash."""
+        uploads.drop_of_user(tx, self._filesystem.books, user_id)
         self._remove(tx, "personal", user_id, f"the user {name!r}")
         drop_objects_of(tx, self._filesystem.books.chunks, user_id)
         tx.run(_DELETE_TAGS, {"user": user_id})
@@ -64,6 +66,7 @@ class SpaceHooks:
         space = spaces.lock(tx, there.id)
         if tx.one(_ANY_NODE, {"space": space.id, "root": space.root_id}) is not None:
             raise InUse(f"the space of {owner} still holds files: delete them and empty its trash first")
+        uploads.drop_of_space(tx, self._filesystem.books, space.id)
         tx.run(_DELETE_CHANGES, {"space": space.id})
         shares.remove_on(tx, [space.root_id])
         tx.run(_DELETE_NODE, {"node": space.root_id})

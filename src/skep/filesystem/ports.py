@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -49,8 +49,13 @@ class ContentStore(References, Protocol):
         *,
         digests: Collection[str] = (),
         limit_bytes: int | None = None,
+        step_bytes: int = 0,
+        save: Callable[[Any], Awaitable[None]] | None = None,
     ) -> Stored:
-        """Make a stream durable. Hold ``writing()`` from before this until the chunks are referenced."""
+        """Make a stream durable; ``save`` is given every ``step_bytes`` of it (a ``Stored``) as soon as they are.
+
+        Hold ``writing()`` from before this until the chunks are referenced.
+        """
         ...
 
     async def write_many(

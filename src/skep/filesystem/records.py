@@ -236,5 +236,11 @@ class Limits(Record, frozen=True):
     shares_of_space_max: int = 10_000
     shares_of_one_max: int = 1_000
     """Shares given to one user or group."""
+    uploads_max: int = 1_000
+    """Unfinished uploads of one user."""
+    upload_kept_us: int = 7 * 86_400 * 1_000_000
+    """How long an upload stays after its last bytes, and is remembered after its end."""
+    step_bytes: int = 32 << 20
+    """An upload in a row is committed about so often while its bytes come."""
     wait_s_max: float = 300.0
     """Longest wait for changes."""

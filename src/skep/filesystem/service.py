@@ -13,11 +13,13 @@ from skep.filesystem.rearranging import Rearranging
 from skep.filesystem.sharing import Sharing
 from skep.filesystem.tagging import Tagging
 from skep.filesystem.uploading import Uploading
+from skep.filesystem.uploads.appending import Appending
+from skep.filesystem.uploads.partwise import Partwise
 
 
-class Filesystem(Looking, Uploading, Rearranging, Keeping, Tagging, Sharing):
+class Filesystem(Looking, Uploading, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
-    The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Rearranging``, ``Keeping``, ``Tagging``,
-    ``Sharing``.
+    The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Appending`` and ``Partwise`` (uploads that
+    come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``.
     """

@@ -33,11 +33,11 @@ async def receive(
     ChecksumMismatch (``expected`` digests by name), MalformedRequest (a digest that we do not know).
     """
     check_known(expected)
-    counted = _counted(stream, length, room_bytes, file_bytes_max)
+    body = counted(stream, length, room_bytes, file_bytes_max)
     if length is None:
-        counted, length = await _peeked(counted, digest_bytes_max)
+        body, length = await _peeked(body, digest_bytes_max)
     wanted: Collection[str] = DIGESTS if length is not None and length <= digest_bytes_max else tuple(expected)
-    stored = await chunks.write(domain, counted, digests=wanted)
+    stored = await chunks.write(domain, body, digests=wanted)
     check_digests(stored, expected)
     return content_of(stored)
 
@@ -57,6 +57,14 @@ def content_of(stored: Stored) -> Content:
     )
 
 
+def require_room(size_bytes: int | None, room_bytes: int | None) -> None:
+    """Raise QuotaExceeded for a body of known length that there is no room for; None: not known, no limit."""
+    if size_bytes is not None and room_bytes is not None and size_bytes > room_bytes:
+        raise QuotaExceeded(
+            f"the body of {size_bytes} bytes does not fit: the space has room for {room_bytes}", free_bytes=room_bytes
+        )
+
+
 def check_known(expected: Mapping[str, bytes]) -> None:
     """Raise MalformedRequest for a digest that cannot be checked."""
     unknown = sorted(expected.keys() - set(DIGESTS))
@@ -74,9 +82,10 @@ def check_digests(stored: Stored, expected: Mapping[str, bytes]) -> None:
             )
 
 
-async def _counted(
+async def counted(
     stream: AsyncIterator[Buffer], length: int | None, room_bytes: int | None, file_bytes_max: int
 ) -> AsyncIterator[Buffer]:
+    """The same stream. Raises LengthMismatch, BodyTooLarge, QuotaExceeded as ``receive`` does."""
     size_bytes = 0
     async for part in stream:
         size_bytes += len(part)

@@ -46,6 +46,9 @@ def file_limits(settings: Settings) -> Limits:
         journal_days=files.journal_days,
         path_bytes_max=files.path_bytes_max,
         depth_max=files.depth_max,
+        uploads_max=files.uploads_max,
+        upload_kept_us=round(files.upload_kept_s * 1e6),
+        step_bytes=2 * settings.storage.pack_bytes,
         wait_s_max=limits.poll_s,
     )
 

@@ -25,7 +25,7 @@ from skep.durability.service import ChunkService
 from skep.durability.snapshotter import Snapshotter
 from skep.durability.sweep import Sweeper
 from skep.events import Journal
-from skep.filesystem import Digests, Filesystem, Retention
+from skep.filesystem import Digests, Filesystem, Retention, UploadExpiry
 from skep.filesystem import check as check_metadata
 from skep.filesystem import repair as repair_metadata
 from skep.frontends.api.jobs import Job, Jobs
@@ -50,6 +50,7 @@ class Keepers:
     snapshotter: Snapshotter
     checker: Checker
     retention: Retention
+    uploads: UploadExpiry
     digests: Digests
     accounts: AccountsWorker
     stores: StoresWorker
@@ -86,6 +87,7 @@ def make_keepers(
         ),
         checker=Checker(db, chunks, clock, uses_of_chunks),
         retention=Retention(db, filesystem.books, journal, clock),
+        uploads=UploadExpiry(db, filesystem.books),
         digests=Digests(db, chunks, clock, after_s=workers.digests_after_s, tranquility=workers.tranquility),
         accounts=AccountsWorker(auth),
         stores=StoresWorker(chunks.stores, repairer),
@@ -111,6 +113,7 @@ def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> Non
     workers.add(keepers.sweeper, period_s=DAY_S, tranquility=calm, first_run_after_s=600, backoff_max_s=longest)
     workers.add(keepers.repacker, period_s=w.gc_period_s, tranquility=calm, first_run_after_s=90, backoff_max_s=longest)
     workers.add(keepers.retention, period_s=w.retention_period_s, tranquility=calm, first_run_after_s=45)
+    workers.add(keepers.uploads, period_s=w.retention_period_s, tranquility=calm, first_run_after_s=50)
     workers.add(keepers.accounts, period_s=ACCOUNTS_PERIOD_S, first_run_after_s=20, backoff_max_s=longest)
     workers.add(keepers.snapshotter, period_s=w.snapshot_period_s, first_run_after_s=120, backoff_max_s=longest)
 

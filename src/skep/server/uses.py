@@ -1,4 +1,4 @@
-"""Everything in the hive that references chunks: versions of files, and objects. For fsck and recovery."""
+"""All that references chunks in the hive: versions of files, parts of uploads, objects. For fsck and recovery."""
 
 from __future__ import annotations
 
@@ -35,15 +35,28 @@ _FILES = prepared(
     .order_by(_v.id)
     .limit(PAGE)
 )
+_p, _u = s.upload_parts.c, s.uploads.c
+_PARTS = prepared(
+    sa.select(_p.upload_id, s.spaces.c.domain_id, _p.manifest, _p.number, s.spaces.c.name, _u.path)
+    .join_from(s.upload_parts, s.uploads, _u.id == _p.upload_id)
+    .join(s.spaces, s.spaces.c.id == _u.space_id)
+    .where(_p.upload_id == sa.bindparam("upload"), _p.number > sa.bindparam("after"))
+    .order_by(_p.number)
+    .limit(PAGE)
+)
+_UPLOADS = prepared(
+    sa.select(_u.id).where(_u.id > sa.bindparam("after"), _u.part_count > 0).order_by(_u.id).limit(PAGE)
+)
 _NODE = prepared(sa.select(s.nodes.c.parent_id, s.nodes.c.name).where(s.nodes.c.id == sa.bindparam("node")))
 _TRASHED = prepared(sa.select(s.trash.c.path).where(s.trash.c.node_id == sa.bindparam("node")))
 DEPTH_MAX = 10_000
 
 
 def needing(tx: Transaction, chunks: Set[tuple[Id, bytes]], limit: int) -> list[str]:
-    """The first ``limit`` versions and objects that need any of these chunks, as a person finds them.
+    """The first ``limit`` versions, objects and uploads that need any of these chunks, as a person finds them.
 
-    ``space:/path (version 3)``, ``space:/path (version 3, in the trash)`` or ``object <id>``.
+    ``space:/path (version 3)``, ``space:/path (version 3, in the trash)``, ``space:/path (unfinished upload)`` or
+    ``object <id>``.
     """
     found: list[str] = []
     for row in _rows(tx, _FILES):
@@ -53,6 +66,11 @@ def needing(tx: Transaction, chunks: Set[tuple[Id, bytes]], limit: int) -> list[
     for row in _rows(tx, _OBJECTS):
         if len(found) < limit and _needs(bytes(row[1]), bytes(row[2]), chunks):
             found.append(f"object {id_text(bytes(row[0]))}")
+    for row in _parts(tx):
+        if len(found) < limit and _needs(bytes(row[1]), bytes(row[2]), chunks):
+            where = f"{row[4]}:{row[5] or '?'} (unfinished upload)"
+            if where not in found:
+                found.append(where)
     return found
 
 
@@ -85,6 +103,17 @@ def uses_of_chunks(tx: Transaction) -> Iterator[tuple[Id, bytes]]:
     """Every encoded manifest with the domain of its chunks."""
     yield from _pages(tx, _VERSIONS)
     yield from _pages(tx, _OBJECTS)
+    for row in _parts(tx):
+        yield bytes(row[1]), bytes(row[2])
+
+
+def _parts(tx: Transaction) -> Iterator[tuple[Any, ...]]:
+    """The parts of all uploads."""
+    for (upload_id,) in _rows(tx, _UPLOADS):
+        after = -1
+        while rows := tx.rows(_PARTS, {"upload": upload_id, "after": after}):
+            yield from rows
+            after = rows[-1][3]
 
 
 def _pages(tx: Transaction, statement: Statement) -> Iterator[tuple[Id, bytes]]:

@@ -26,7 +26,8 @@ from skep.db import Database, Transaction, migrate
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
 from skep.events import EventLog, Hub, Journal
-from skep.filesystem.check import Finding, check
+from skep.filesystem.check import check
+from skep.filesystem.findings import Finding
 from skep.filesystem.hooks import SpaceHooks
 from skep.filesystem.records import Limits, WriteResult
 from skep.filesystem.service import Filesystem
