@@ -167,15 +167,37 @@ def _fields(kind: Any) -> list[str]:
 
 
 def events_page() -> str:
-    """The page as it is, with the table of operators' events as the code has it."""
+    """The page as it is, with its tables as the code has them."""
     from skep.events.records import Event
+    from skep.frontends.live.messages import CLOSE_CODES, Received, Sent
 
     page = (DOCS / "events.md").read_text()
-    head = "| kind | meaning | fields |\n|---|---|---|\n"
-    before, found, after = page.partition(head)
-    assert found, f"docs/events.md has lost the head of its table: {head!r}"
-    rest = after[after.index("\n\n") :] if "\n\n" in after else "\n"
-    return before + head + "\n".join(_event_row(event) for event in Event.__subclasses__()) + rest
+    of_messages = "| type | meaning | fields |\n|---|---|---|\n"
+    page = _with_table(page, of_messages, _message_rows(Sent), after="From the hive:")
+    page = _with_table(page, of_messages, _message_rows(Received), after="From the client")
+    codes = [f"| {code} | {meaning} |" for code, meaning in CLOSE_CODES.items()]
+    page = _with_table(page, "| close code | meaning |\n|---|---|\n", codes)
+    events = [_event_row(event) for event in Event.__subclasses__()]
+    return _with_table(page, "| kind | meaning | fields |\n|---|---|---|\n", events)
+
+
+def _with_table(page: str, head: str, rows: list[str], *, after: str = "") -> str:
+    """A page with other rows under the first such head after a text."""
+    start = page.find(head, page.index(after))
+    assert start >= 0, f"docs/events.md has lost the head of a table: {head!r}"
+    start += len(head)
+    old = page[start:].split("\n\n", 1)[0].removesuffix("\n") if not page.startswith("\n", start) else ""
+    gap = "" if old else "\n"
+    return page[:start] + "\n".join(rows) + gap + page[start + len(old) :]
+
+
+def _message_rows(base: Any) -> list[str]:
+    rows = []
+    for kind in base.__subclasses__():
+        fields = [f"`{field.name}`{'' if field.required else '?'}" for field in msgspec.structs.fields(kind)]
+        meaning = " ".join(inspect.cleandoc(kind.__doc__ or "").split()).rstrip(".").replace("``", "`")
+        rows.append(f"| `{kind.__struct_config__.tag}` | {meaning} | {', '.join(fields)} |")
+    return rows
 
 
 def _event_row(event: Any) -> str:

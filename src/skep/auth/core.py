@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from skep.auth.buckets import Buckets
 from skep.auth.groups import groups_of
@@ -76,6 +77,8 @@ class AuthCore:
             passes=rules.argon2_passes,
         )
         self._verdicts = Verdicts(clock)
+        self.on_void: Callable[[Id], None] = lambda user_id: None
+        """Told of each user whose credentials or rights became less, after the commit that did it."""
         self._keyring = Keyring()
         self._flights: dict[bytes, asyncio.Task[Principal]] = {}
         attempts = rules.login_attempts_max
@@ -92,8 +95,16 @@ class AuthCore:
         self._hasher.close()
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
 
+    def void(self, user_id: Id) -> None:
+        """Believe nothing any more that was found out about a user: another process changed it."""
+        self._verdicts.void_user(user_id)
+
     def _void_after(self, tx: Transaction, user_id: Id) -> None:
-        tx.after_commit(lambda: self._verdicts.void_user(user_id))
+        def voided() -> None:
+            self.void(user_id)
+            self.on_void(user_id)
+
+        tx.after_commit(voided)
 
     async def _keys(self, unknown: str | None = None) -> Keyring:
         """The keyring, read again when it is old, or when it lacks the key id that a token names."""

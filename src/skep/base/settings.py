@@ -131,6 +131,15 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     changes_items: Annotated[int, Meta(ge=1, le=100_000)]
     poll_s: Annotated[float, Meta(ge=0, le=3600)]
     subscriber_queue: Count
+    streams_at_once: Count
+    streams_of_one: Count
+
+
+class EventSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How changes reach those who follow them."""
+
+    keepalive_s: Annotated[float, Meta(ge=1, le=3600)]
+    origins: tuple[str, ...]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthSettings
     filesystem: FilesystemSettings
     limits: LimitSettings
+    events: EventSettings
     workers: WorkerSettings
     log: LogSettings
 

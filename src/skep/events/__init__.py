@@ -8,7 +8,8 @@ changes = await journal.wait(space_id, after=number, limit=100, timeout_s=30)
 from __future__ import annotations
 
 from skep.events.cursors import decode_cursor, encode_cursor
-from skep.events.hub import RESYNC, Hub, Mark, Subscription
+from skep.events.feeds import Batch, Feeds, Follower, Skip
+from skep.events.hub import RESYNC, Hub, Listener, Mark, Subscription
 from skep.events.journal import EventLog, Journal
 from skep.events.records import CHANGE_KINDS, EVENT_TYPES, Change, Draft, Event
 
@@ -16,13 +17,18 @@ __all__ = [
     "CHANGE_KINDS",
     "EVENT_TYPES",
     "RESYNC",
+    "Batch",
     "Change",
     "Draft",
     "Event",
     "EventLog",
+    "Feeds",
+    "Follower",
     "Hub",
     "Journal",
+    "Listener",
     "Mark",
+    "Skip",
     "Subscription",
     "decode_cursor",
     "encode_cursor",

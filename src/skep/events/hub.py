@@ -2,6 +2,8 @@
 
 What always holds:
 - everything happens on the event loop's thread, and nothing that publishes ever waits;
+- what happened here is told with ``relayed`` false, what another process told of (``events.relay``) with
+  true, so that nothing is told back;
 - a subscriber's queue is bounded: one that falls behind loses what it had waiting and gets one
   RESYNC mark instead, after which it must look for itself what is there.
 """
@@ -13,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from enum import Enum
 from types import TracebackType
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from skep.base.errors import LimitReached
 from skep.base.ids import Id
@@ -76,6 +78,22 @@ class Subscription(Generic[T]):
         self._ready.set()
 
 
+class Listener(Protocol):
+    """Who hears of everything; calls must return at once and raise nothing."""
+
+    def changed(self, space_id: Id, number: int, *, relayed: bool) -> None:
+        """The space's journal has this number, and all before it."""
+        ...
+
+    def voided(self, user_id: Id, *, relayed: bool) -> None:
+        """What this user may do, or what proves who they are, is less than it was: look again."""
+        ...
+
+    def doubted(self, space_id: Id, *, relayed: bool) -> None:
+        """Who may see what of this space through shares has changed: look again."""
+        ...
+
+
 class Hub:
     """Carries numbers of changes to those who wait for a space, and events to operators' listeners."""
 
@@ -83,10 +101,31 @@ class Hub:
         self._queue_max = queue_max
         self._spaces: dict[Id, set[Subscription[int]]] = {}
         self._operators: set[Subscription[Event]] = set()
+        self._listeners: list[Listener] = []
         self._count = 0
 
-    def publish(self, space_id: Id, number: int) -> None:
+    def listen(self, listener: Listener) -> None:
+        """Tell this one of all changes and voids from now on, in the order of joining."""
+        self._listeners.append(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Tell it nothing more."""
+        self._listeners = [other for other in self._listeners if other is not listener]
+
+    def void(self, user_id: Id, *, relayed: bool = False) -> None:
+        """Tell listeners that a user's rights or credentials became less: whoever relies on them looks again."""
+        for listener in self._listeners:
+            listener.voided(user_id, relayed=relayed)
+
+    def doubt(self, space_id: Id, *, relayed: bool = False) -> None:
+        """Tell listeners that shares of a space changed: whoever relies on one looks again."""
+        for listener in self._listeners:
+            listener.doubted(space_id, relayed=relayed)
+
+    def publish(self, space_id: Id, number: int, *, relayed: bool = False) -> None:
         """Tell the space's subscribers that its journal has this number (and all before it)."""
+        for listener in self._listeners:
+            listener.changed(space_id, number, relayed=relayed)
         listeners = self._spaces.get(space_id)
         if listeners:
             for subscription in tuple(listeners):

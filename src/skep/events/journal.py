@@ -11,7 +11,8 @@ What always holds:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,6 +37,9 @@ _raise_counter = prepared(
 )
 _counter = prepared(sa.select(spaces.c.last_change).where(spaces.c.id == sa.bindparam("space")))
 _bounds = prepared(sa.select(spaces.c.first_change, spaces.c.last_change).where(spaces.c.id == sa.bindparam("space")))
+_heads = prepared(
+    sa.select(spaces.c.id, spaces.c.last_change).where(spaces.c.id.in_(sa.bindparam("ids", expanding=True)))
+)
 _append = insert_new(changes)
 _page = prepared(
     sa.select(*[changes.c[name] for name in Change.__struct_fields__])
@@ -134,6 +138,10 @@ def _row(space_id: Id, number: int, draft: Draft, at_us: int) -> dict[str, objec
     }
 
 
+def _look_at_heads(space_ids: Sequence[Id]) -> Callable[[Transaction], list[tuple[Any, ...]]]:
+    return lambda tx: tx.rows(_heads, {"ids": list(space_ids)})
+
+
 class Journal:
     """Reads, waits for and trims the journals of spaces."""
 
@@ -166,6 +174,21 @@ class Journal:
             return [Change(*row) for row in tx.rows(_page, {"space": space_id, "after": after, "count": count})]
 
         return await self._database.read(work)
+
+    async def bounds(self, space_id: Id) -> tuple[int, int]:
+        """The first number that the journal still has and the last that it gave. Raises SpaceNotFound."""
+        found = await self._database.glance(lambda tx: tx.one(_bounds, {"space": space_id}))
+        if found is None:
+            raise SpaceNotFound(f"no space {id_text(space_id)}")
+        return int(found[0]), int(found[1])
+
+    async def heads(self, space_ids: Sequence[Id]) -> dict[Id, int]:
+        """The last number of each of these spaces that is there."""
+        heads: dict[Id, int] = {}
+        for start in range(0, len(space_ids), _SPACES_AT_ONCE):
+            rows = await self._database.read(_look_at_heads(space_ids[start : start + _SPACES_AT_ONCE]))
+            heads.update((bytes(space_id), int(last)) for space_id, last in rows)
+        return heads
 
     async def wait(self, space_id: Id, after: int, limit: int, timeout_s: float) -> list[Change]:
         """As ``read``, but waits up to ``timeout_s`` seconds for a first change; then empty."""

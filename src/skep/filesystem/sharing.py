@@ -171,6 +171,7 @@ class Sharing(Core):
         def work(tx: Transaction) -> None:
             share = _changeable(tx, principal, share_id)
             shares.remove(tx, [share.id])
+            self._doubt(tx, share)
             self._tell(tx, ShareEnded(at_us=tx.now_us, share_id=share.id))
 
         await self._commit(work)
@@ -217,6 +218,7 @@ class Sharing(Core):
                 raise BadInput("accept the share before you name it, or both at once")
             new_name = self._name(tx, principal, held, name)
             shares.answer(tx, share_id, principal.user_id, state, new_name)
+            self._doubt(tx, held.share)
             if state == "declined" and held.share.kind == "user":
                 shares.remove(tx, [share.id for share in shares.passed_on(tx, [share_id])])
             if state != held.state:
@@ -241,10 +243,15 @@ class Sharing(Core):
     def _change(self, tx: Transaction, share: Share) -> None:
         """Write a share's rights; end what was passed on of it that it does not carry any more."""
         shares.change(tx, share)
+        self._doubt(tx, share)
         came = shares.passed_on(tx, [share.id])
         shares.remove(
             tx, [one.id for one in came if not share.may_share or not shares.covers(share.rights, one.rights)]
         )
+
+    def _doubt(self, tx: Transaction, share: Share) -> None:
+        """Have live streams look again at what they may see of the space."""
+        tx.after_commit(lambda: self.books.log.hub.doubt(share.space_id))
 
     def _tell(self, tx: Transaction, event: ShareGiven | ShareAnswered | ShareEnded) -> None:
         tx.after_commit(lambda: self.books.log.hub.emit(event))

@@ -32,13 +32,15 @@ from skep.filesystem import Filesystem, PersonalSpaces, SpaceHooks
 from skep.frontends.api.jobs import Jobs
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App
+from skep.frontends.live.app import LiveApp
 from skep.server import options
 from skep.server.addresses import Proxies
-from skep.server.doors import Ground, open_doors
+from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge
 from skep.server.facts import Facts
 from skep.server.identity import Identity, open_identity
-from skep.server.metrics import HiveCollector, RequestMetrics, exposition
+from skep.server.live import open_live
+from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
 from skep.server.opening import OpenStore, open_database, opener
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
@@ -63,6 +65,7 @@ class Hive:
     keepers: Keepers
     workers: WorkerSet
     jobs: Jobs
+    live: LiveApp
     edge: Edge
     app: App
     ready: bool = False
@@ -72,6 +75,7 @@ class Hive:
         """Stop jobs and workers, finish what is on its way, close stores and database. Safe to call twice."""
         self.ready = False
         self.edge.stopping = True
+        self.live.streams.stop()
         await self.workers.stop(grace_s)
         await self._closing.aclose()
 
@@ -134,12 +138,14 @@ async def open_hive(
             check_store=_check_store,
             facts=facts.now,
         )
+        live = await open_live(settings, clock, db, keys, auth, hub, journal, closing)
         ground = Ground(
             settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
-            hub=hub, journal=journal, services=services,
+            hub=hub, journal=journal, services=services, live=live,
         )  # fmt: skip
         request_metrics = RequestMetrics(registry := CollectorRegistry())
         registry.register(HiveCollector(stores, chunks, workers, lambda: facts.last))
+        registry.register(LiveCollector(live))
         trouble = _Readiness(stores)
         pages = PlainPages(
             open_doors(ground),
@@ -153,7 +159,8 @@ async def open_hive(
             workers.start()
         hive = Hive(
             settings=settings, clock=clock, db=db, identity=identity, stores=stores, chunks=chunks, auth=auth,
-            filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, edge=edge, app=edge,
+            filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, live=live,
+            edge=edge, app=edge,
             _closing=closing.pop_all(),
         )  # fmt: skip
         trouble.hive = hive
@@ -185,6 +192,8 @@ def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock)
         proxies=Proxies(settings.server.trusted_proxies),
         head_limit_bytes=options.HEAD_LIMIT_BYTES,
         unlimited=PATHS,
+        streams=STREAMS,
+        origins=frozenset(settings.events.origins),
         log_requests=settings.log.requests,
     )
 

@@ -1,7 +1,8 @@
 """The doors of a hive, by the first segment of the paths that they answer. What no door claims, the API answers.
 
 A door is an ASGI application of a package in ``frontends``; a new one is a function here that builds it and a
-row in ``_BUILDERS``.
+row in ``_BUILDERS``. One that answers single paths below another's segment has them in ``_AT_PATHS``; such a door also
+gets the WebSockets that are opened there. What it raises is answered by the edge.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from skep.auth import Auth
 from skep.base.clock import Clock
+from skep.base.errors import NotFound
 from skep.base.settings import Settings
 from skep.crypto.keys import HiveKeys
 from skep.db import Database
@@ -19,6 +21,7 @@ from skep.filesystem import Filesystem
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App, Receive, Scope, Send
+from skep.frontends.live.app import PATHS, LiveApp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +37,40 @@ class Ground:
     hub: Hub
     journal: Journal
     services: Services
+    live: LiveApp
+
+
+STREAMS = frozenset(PATHS)
+"""Paths whose answers may last for hours."""
 
 
 class Doors:
     """One application out of several."""
 
-    def __init__(self, doors: Mapping[str, App], rest: App) -> None:
-        """``doors``: by first segment of the path (``dav``); ``rest`` answers every other path."""
+    def __init__(self, doors: Mapping[str, App], at_paths: Mapping[str, App], rest: App) -> None:
+        """``doors``: by first segment of the path (``dav``); ``at_paths``: by path; ``rest`` answers all others."""
         self._doors = dict(doors)
+        self._at_paths = dict(at_paths)
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        at_path = self._at_paths.get(scope["path"])
+        if at_path is not None:
+            await at_path(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}.")
         await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
 
 
 _BUILDERS: Mapping[str, Callable[[Ground], App]] = {}
+_AT_PATHS: Mapping[str, Callable[[Ground], App]] = {path: lambda ground: ground.live for path in PATHS}
 
 
 def open_doors(ground: Ground) -> App:
     """Every door of the hive as one application."""
-    return Doors({segment: build(ground) for segment, build in _BUILDERS.items()}, rest=api_app(ground.services))
+    return Doors(
+        {segment: build(ground) for segment, build in _BUILDERS.items()},
+        {path: build(ground) for path, build in _AT_PATHS.items()},
+        rest=api_app(ground.services),
+    )

@@ -3,6 +3,7 @@
 It gets an id; its head is checked; the client's address is found; the limits on requests hold; its
 bytes and time are counted; one line is logged. What is raised out of a door without an answer
 becomes one. While the hive stops, new requests are turned away and those in flight are counted down.
+Streams, which last for hours, hold no place among the requests and are not waited for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from skep.frontends.common.asgi import App, Message, Receive, Scope, Send
 from skep.frontends.common.headers import check_head
 from skep.server.addresses import Proxies
 from skep.server.metrics import RequestMetrics
+from skep.server.sockets import Handshake, account, check_origin, pass_socket, stopping
 
 log = get_logger("skep.http")
 
@@ -113,9 +115,14 @@ class Edge:
         proxies: Proxies,
         head_limit_bytes: int,
         unlimited: frozenset[str],
+        streams: frozenset[str] = frozenset(),
+        origins: frozenset[str] = frozenset(),
         log_requests: str = "all",
     ) -> None:
         """``unlimited``: paths that are answered even at the limits and while the hive stops.
+
+        ``streams``: paths whose answers go on for as long as both sides like; their door has limits of its own.
+        ``origins``: other sites whose pages may open WebSockets.
 
         ``log_requests``: ``all``, ``failed`` or ``none``, as in the settings.
         """
@@ -126,28 +133,32 @@ class Edge:
         self._proxies = proxies
         self._head_limit_bytes = head_limit_bytes
         self._unlimited = unlimited
+        self._streams = streams
+        self._origins = origins
         self._log_requests = log_requests
         self._numbers = itertools.count(1)
         self._prefix = os.urandom(6).hex()
         self.in_flight = InFlight()
+        self.streams = InFlight()
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await _no_other_protocol(scope, receive, send)
+            await (self._socket if scope["type"] == "websocket" else _lifespan)(scope, receive, send)
             return
         exchange = _Exchange(f"{self._prefix}-{next(self._numbers):x}", receive, send)
         state = scope.setdefault("state", {})
         state["request_id"] = exchange.request_id
         started_s = time.perf_counter()
-        task = self.in_flight.enter()
+        in_flight = self.streams if scope["path"] in self._streams else self.in_flight
+        task = in_flight.enter()
         self._metrics.in_flight.inc()
         with request_context(exchange.request_id):
             try:
                 await self._answer(scope, exchange)
             finally:
                 self._metrics.in_flight.dec()
-                self.in_flight.leave(task)
+                in_flight.leave(task)
                 self._account(scope, exchange, time.perf_counter() - started_s)
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
@@ -180,8 +191,37 @@ class Edge:
         if self.stopping:
             raise ShuttingDown("The hive is stopping: send this again when it is back.")
         self._rate.check(client)
+        if scope["path"] in self._streams:
+            await self._doors(scope, exchange.receive, exchange.send)
+            return
         async with self._gate.enter():
             await self._doors(scope, exchange.receive, exchange.send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, from its handshake to its end."""
+        request_id = f"{self._prefix}-{next(self._numbers):x}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        started_s = time.perf_counter()
+        handshake = Handshake(scope, receive, send)
+        task = self.streams.enter()
+        with request_context(request_id):
+            try:
+                await pass_socket(self._admit_socket, handshake)
+            finally:
+                self.streams.leave(task)
+                account(handshake, self._metrics, started_s, self._log_requests)
+
+    async def _admit_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = check_head(scope, self._head_limit_bytes)
+        scope["state"]["headers"] = headers
+        peer = scope.get("client")
+        client = self._proxies.client(peer[0] if peer else "", headers)
+        scope["client"] = (client, peer[1] if peer else 0)
+        if self.stopping:
+            raise stopping()
+        self._rate.check(client)
+        check_origin(headers, self._origins)
+        await self._doors(scope, receive, send)
 
     def _account(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         state = scope["state"]
@@ -206,12 +246,8 @@ class Edge:
         )
 
 
-async def _no_other_protocol(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse WebSockets; answer the lifespan protocol with nothing to do (the hive is opened around the server)."""
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1000})
-        return
+async def _lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer the lifespan protocol with nothing to do: the hive is opened around the server."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

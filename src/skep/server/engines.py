@@ -6,6 +6,9 @@ opened and closed around them, so neither speaks the lifespan protocol.
 A request with both Content-Length and Transfer-Encoding (RFC 9112 section 6.1): uvicorn hands both
 over and ``check_head`` refuses it; granian's parser takes the chunks, hides the length from us and
 closes the connection after the answer, so nothing can be smuggled behind it.
+
+WebSockets: both refuse unmasked frames and answer pings themselves. granian takes frames of up to 16 MiB and
+messages of up to 64 MiB before the door sees them; only guests who have shown a credential get that far.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ HEAD_TIMEOUT_S = 15
 READ_BYTES_MAX = 2 << 20
 """What is read of a connection at most, before the application asks for more: each message costs some wake-ups."""
 READY_POLL_S = 0.005
+SOCKET_MESSAGE_BYTES_MAX = 64 << 10
+"""Of a WebSocket's message, where the engine lets us say; a door closes what is over its own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready
         backlog=BACKLOG,
         backpressure=listening.requests_at_once,
         http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT_S * 1000, max_buffer_size=READ_BYTES_MAX),
-        websockets=False,
+        websockets=True,
         log_enabled=False,
         ssl_cert=listening.certificate,
         ssl_key=listening.key,
@@ -78,7 +83,10 @@ async def run_uvicorn(app: App, listening: Listening, stop: asyncio.Event, ready
         host=listening.host,
         port=listening.port,
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -89,6 +97,8 @@ async def run_uvicorn(app: App, listening: Listening, stop: asyncio.Event, ready
         ssl_keyfile=listening.key,
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # uvicorn takes a handshake that was answered with a problem for one that was forgotten
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "completing handshake" not in record.getMessage())
     server = uvicorn.Server(config)
 
     def leave() -> None:

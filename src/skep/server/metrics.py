@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from skep.base.workers import WorkerSet
     from skep.durability.service import ChunkService
     from skep.durability.storeset import StoreSet
+    from skep.frontends.live.app import LiveApp
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -146,6 +147,19 @@ class HiveCollector(Collector):
             if status.progress is not None:
                 progress.add_metric([status.name], status.progress)
         yield from (failures, state, queued, progress, done)
+
+
+class LiveCollector(Collector):
+    """The live streams."""
+
+    def __init__(self, live: LiveApp) -> None:
+        self._live = live
+
+    def collect(self) -> Iterator[Metric]:
+        """All families. Must be called from the event loop's thread."""
+        yield GaugeMetricFamily("skep_streams", "Live streams that are open.", len(self._live.streams))
+        spaces = self._live.streams.followed()
+        yield GaugeMetricFamily("skep_followed_spaces", "Spaces that a live stream follows.", spaces)
 
 
 def _family(kind: Any) -> Callable[..., Any]:

@@ -118,12 +118,15 @@ async def _finish_requests(hive: Hive, signals: _Signals, grace_s: float) -> Non
     """Turn new requests away; wait for those in flight, for the grace or a second signal; cut the rest."""
     hive.ready = False
     hive.edge.stopping = True
-    in_flight = hive.edge.in_flight
-    log.info("stopping", requests_in_flight=in_flight.count)
+    in_flight, streams = hive.edge.in_flight, hive.edge.streams
+    log.info("stopping", requests_in_flight=in_flight.count, streams=streams.count)
+    hive.live.streams.stop()
     await _first(asyncio.ensure_future(in_flight.none(grace_s)), signals.hurried.wait())
     if in_flight.count:
         log.warning("requests are cut off", requests=in_flight.count)
         await in_flight.cut(CUT_S)
+    if not await streams.none(CUT_S):
+        await streams.cut(CUT_S)
 
 
 async def _leave(serving: asyncio.Task[None]) -> None:
@@ -173,7 +176,7 @@ def _listening(settings: Settings, port: int) -> Listening:
         port,
         certificate=Path(server.tls_certificate) if server.tls_certificate else None,
         key=Path(server.tls_key) if server.tls_key else None,
-        requests_at_once=2 * settings.limits.requests_at_once,
+        requests_at_once=2 * settings.limits.requests_at_once + settings.limits.streams_at_once,
     )
 
 

@@ -12,7 +12,7 @@ from skep.filesystem import ChangePage
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import SpaceQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import ChangeRecord, change_record
+from skep.frontends.common.change_records import ChangeRecord, change_record
 
 TAG = "changes"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from skep.events import Change
 from skep.filesystem import NodeInfo, SpaceInfo, TrashInfo, VersionInfo, WriteResult
 from skep.frontends.api.share_records import Share
 from skep.frontends.common.id_text import shared_text, text_of, text_or_none
@@ -125,22 +124,6 @@ class Trashed(msgspec.Struct, frozen=True):
     deleted_by: str | None
 
 
-class ChangeRecord(msgspec.Struct, frozen=True):
-    """One entry of a space's journal."""
-
-    number: int
-    kind: str
-    node_id: str
-    node_kind: str
-    path: str
-    old_path: str | None
-    version_number: int | None
-    etag: str | None
-    size_bytes: int
-    actor_id: str | None
-    at_us: int
-
-
 def space_record(space: SpaceInfo) -> Space:
     """The JSON of a space."""
     return Space(
@@ -215,21 +198,4 @@ def trashed_record(entry: TrashInfo) -> Trashed:
         size_bytes=entry.size_bytes,
         deleted_us=entry.deleted_us,
         deleted_by=text_or_none(entry.deleted_by),
-    )
-
-
-def change_record(change: Change) -> ChangeRecord:
-    """The JSON of a change."""
-    return ChangeRecord(
-        number=change.number,
-        kind=change.kind,
-        node_id=text_of(change.node_id),
-        node_kind=change.node_kind,
-        path=change.path,
-        old_path=change.old_path,
-        version_number=change.version_number,
-        etag=change.etag,
-        size_bytes=change.size_bytes,
-        actor_id=text_or_none(change.actor_id),
-        at_us=change.at_us,
     )
