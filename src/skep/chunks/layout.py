@@ -83,3 +83,11 @@ class ShardLayout:
         start = HEADER_BYTES + first * _STRIDE_BYTES
         stop = HEADER_BYTES + last * _STRIDE_BYTES + self.block_bytes(last) + HASH_BYTES
         return FileRange(start, stop - start, first, payload_offset - first * BLOCK_BYTES)
+
+    def exact_range(self, payload_offset: int, length: int) -> tuple[int, int]:
+        """Offset and length in a shard's file of ``length`` bytes of its payload, and the hashes between them."""
+        assert payload_offset >= 0
+        assert 0 < length <= self.shard_payload_bytes - payload_offset
+        first = payload_offset // BLOCK_BYTES
+        last = (payload_offset + length - 1) // BLOCK_BYTES
+        return HEADER_BYTES + payload_offset + first * HASH_BYTES, length + (last - first) * HASH_BYTES

@@ -135,6 +135,21 @@ def verify_blocks(
     return payloads
 
 
+def unframed(payload_offset: int, raw: Buffer) -> list[memoryview]:
+    """The payload in what was read of a shard's file (see ``ShardLayout.exact_range``), as views of ``raw``.
+
+    Nothing is checked: only for bytes that are authenticated afterwards, before anything is made of them.
+    """
+    view = memoryview(raw)
+    payloads = []
+    rest_of_block = BLOCK_BYTES - payload_offset % BLOCK_BYTES
+    while len(view):
+        payloads.append(view[:rest_of_block])
+        view = view[rest_of_block + HASH_BYTES :]
+        rest_of_block = BLOCK_BYTES
+    return payloads
+
+
 def read_header(raw: Buffer, shard_key: bytes | None = None) -> ShardHeader:
     """The header of a shard from its first 64 bytes or more: where recovery starts from.
 

@@ -4,22 +4,39 @@ A range is fetched from the data shards that hold it, whole blocks at a time, an
 checked against its keyed hash before a byte of it is used. A shard that is missing or corrupt is
 reported, and the same range of k others rebuilds it. A store that is slow is given three times what
 stores of the pack usually take, then others are asked as well and the first answers count.
+
+A whole sealed chunk is checked by its own tag, so ``opened`` fetches it without the blocks' hashes
+first. If it does not open it is fetched again in the checked way, which says which shard is damaged,
+reports it and rebuilds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
-from skep.base.errors import CorruptShard, DataLost, Integrity, ObjectNotFound, SkepError, StoreUnavailable, Unavailable
+from skep.base.errors import (
+    CorruptChunk,
+    CorruptShard,
+    DataLost,
+    Integrity,
+    ObjectNotFound,
+    SkepError,
+    StoreUnavailable,
+    Unavailable,
+)
 from skep.base.ids import Id
-from skep.chunks.coding import rebuild
-from skep.chunks.layout import FileRange, ShardLayout
+from skep.chunks.coding import choose_sources, rebuild_blocks
+from skep.chunks.gear import CHUNK_BYTES_MAX
+from skep.chunks.layout import ShardLayout
 from skep.chunks.scheme import Scheme
-from skep.chunks.shard import verify_blocks
+from skep.chunks.seal import sealed_bound
+from skep.chunks.shard import unframed, verify_blocks
 from skep.db import Database
 from skep.durability.catalog import pack_places
 from skep.durability.intake import INLINE_BYTES, run_to_end
@@ -29,11 +46,26 @@ from skep.durability.records import Location, PackPlaces, ShardPlace, shard_key
 from skep.durability.storeset import StoreSet
 from skep.stores.protocol import Buffer
 
+T = TypeVar("T")
+
 PLACES_KEPT = 4096
 HEDGE_FACTOR = 3.0
 
 Damage = Callable[[bytes, int, Id, str], None]
 """Told of a shard (pack id, number) that is ``missing`` or ``corrupt`` on a store; must not block."""
+
+
+_Parts = list[memoryview]
+"""Runs of bytes whose concatenation is meant."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """How one range is read, and what it took."""
+
+    checked: bool = True
+    """Whether each block is checked against its hash."""
+    rebuilt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +77,7 @@ class _Piece:
     number: int
     offset: int
     length: int
+    reading: _Reading
 
 
 class PackReader:
@@ -92,28 +125,50 @@ class PackReader:
         return await self.range(location.pack_id, location.offset, location.size_bytes)
 
     async def range(self, pack_id: bytes, offset: int, length: int) -> Buffer:
-        """Any byte range of a pack, verified. Raises DataLost, CorruptShard, StoreUnavailable.
+        """Any byte range of a pack, verified. Raises DataLost, CorruptShard, StoreUnavailable."""
+        reading = _Reading()
+        parts = await self._look_twice(pack_id, offset, length, reading)
+        self._counters.rebuilt_reads += reading.rebuilt
+        return parts[0] if len(parts) == 1 else await self._run(length, lambda: b"".join(parts))
 
-        A shard that repair has moved since it was looked up is looked up once more.
+    async def opened(self, location: Location, open_chunk: Callable[[Buffer], bytes]) -> bytes:
+        """What ``open_chunk`` makes of the sealed bytes at a location.
+
+        It is called in a thread, and must raise CorruptChunk for bytes that are not what was sealed. Then the
+        blocks are checked one by one, and it is called again. Raises what it and ``range`` raise.
         """
+        reading = _Reading(checked=False)
+        size_bytes = location.size_bytes
+        parts = await self._look_twice(location.pack_id, location.offset, size_bytes, reading)
+        try:
+            plain = await self._run(size_bytes, lambda: open_chunk(_SCRATCH.gathered(parts)))
+        except CorruptChunk:
+            sealed = await self.sealed(location)
+            return await self._run(size_bytes, lambda: open_chunk(sealed))
+        self._counters.rebuilt_reads += reading.rebuilt
+        return plain
+
+    async def _look_twice(self, pack_id: bytes, offset: int, length: int, reading: _Reading) -> _Parts:
+        """Read a range. A shard that repair has moved since it was looked up is looked up once more."""
         pack, layout = await self.places(pack_id)
         try:
-            return await self._range(pack, layout, offset, length)
+            return await self._range(pack, layout, offset, length, reading)
         except (Integrity, Unavailable):
             self.forget(pack_id)
             now, layout = await self.places(pack_id)
             if now == pack:
                 raise
-        return await self._range(now, layout, offset, length)
+        return await self._range(now, layout, offset, length, reading)
 
-    async def _range(self, pack: PackPlaces, layout: ShardLayout, offset: int, length: int) -> Buffer:
-        pieces = [_Piece(pack, layout, number, at, size) for number, at, size in layout.locate(offset, length)]
+    async def _range(
+        self, pack: PackPlaces, layout: ShardLayout, offset: int, length: int, reading: _Reading
+    ) -> _Parts:
+        pieces = [_Piece(pack, layout, number, at, size, reading) for number, at, size in layout.locate(offset, length)]
         if len(pieces) == 1:
             return await self._piece(pieces[0])
-        parts = await _all([self._piece(piece) for piece in pieces])
-        return await self._run(length, lambda: b"".join(parts))
+        return [part for parts in await _all([self._piece(piece) for piece in pieces]) for part in parts]
 
-    async def _piece(self, piece: _Piece) -> Buffer:
+    async def _piece(self, piece: _Piece) -> _Parts:
         """A payload range: from its shard, or rebuilt when that fails or takes too long."""
         place = _place_of(piece.pack, piece.number)
         member = self._stores.get(place.store_id) if place is not None and place.state == "ok" else None
@@ -154,51 +209,49 @@ class PackReader:
         for member in slow:
             member.note_latency(max(member.latency_s * 1.001, waited_s or 0.0))
 
-    async def _only(self, piece: _Piece, member: Member) -> Buffer:
+    async def _only(self, piece: _Piece, member: Member) -> _Parts:
         """From the one shard that holds it: no other can stand in."""
         try:
             return await self._fetch(piece, piece.number, member)
         except ObjectNotFound as error:
             raise self._lost(piece, piece.pack.scheme.data_shards - 1, [error]) from error
 
-    async def _fetch(self, piece: _Piece, number: int, member: Member) -> Buffer:
-        """Read and verify one shard's share of a payload range; reports damage."""
-        span = piece.layout.file_range(piece.offset, piece.length)
+    async def _fetch(self, piece: _Piece, number: int, member: Member) -> _Parts:
+        """Read, and verify if wanted, one shard's share of a payload range; reports damage."""
         pack_id = piece.pack.pack_id
         store = member.store
         if store is None:
             raise StoreUnavailable(f"store {member.name!r} is not open: {member.error}")
         key = shard_key(pack_id, number)
+        layout = piece.layout
+        span = layout.file_range(piece.offset, piece.length)
+        offset, length = span[:2] if piece.reading.checked else layout.exact_range(piece.offset, piece.length)
         try:
             raw = await self._stores.call(
-                member, lambda: store.get(key, span.offset, span.length), timeout_s=self._options.read_timeout_s
+                member, lambda: store.get(key, offset, length), timeout_s=self._options.read_timeout_s
             )
-            return await self._run(len(raw), lambda: self._verify(piece, number, span, raw))
+            if len(raw) != length:
+                raise CorruptShard(f"shard {number} of pack {pack_id.hex()} is cut short")
+            if not piece.reading.checked:
+                return unframed(piece.offset, raw)
+            blocks = await self._run(len(raw), lambda: self._verify(piece.pack, number, span.first_block, raw))
         except ObjectNotFound:
             self._report(piece, number, member, "missing")
             raise
         except CorruptShard:
             self._report(piece, number, member, "corrupt")
             raise
+        return _cut_out(blocks, span.skip, piece.length)
 
-    def _verify(self, piece: _Piece, number: int, span: FileRange, raw: Buffer) -> Buffer:
-        """Check the blocks read and cut out the wanted payload. Raises CorruptShard."""
-        pack = piece.pack
-        if len(raw) != span.length:
-            raise CorruptShard(f"shard {number} of pack {pack.pack_id.hex()} is cut short")
-        blocks = verify_blocks(
-            self._shard_key, pack.pack_id, number, pack.scheme, pack.size_bytes, span.first_block, raw
-        )
-        if len(blocks) == 1:
-            return blocks[0][span.skip : span.skip + piece.length]
-        blocks[0] = blocks[0][span.skip :]
-        return memoryview(b"".join(blocks))[: piece.length]
+    def _verify(self, pack: PackPlaces, number: int, first_block: int, raw: Buffer) -> _Parts:
+        """The payloads of the blocks read. Raises CorruptShard."""
+        return verify_blocks(self._shard_key, pack.pack_id, number, pack.scheme, pack.size_bytes, first_block, raw)
 
     def _report(self, piece: _Piece, number: int, member: Member, state: str) -> None:
         self.forget(piece.pack.pack_id)
         self._damage(piece.pack.pack_id, number, member.id, state)
 
-    async def _rebuild(self, piece: _Piece) -> Buffer:
+    async def _rebuild(self, piece: _Piece) -> _Parts:
         """The same payload range of any k shards gives back the wanted one."""
         scheme = piece.pack.scheme
         gathered, errors = await self._gather(piece, self._rebuild_order(piece))
@@ -206,19 +259,19 @@ class PackReader:
             raise self._lost(piece, len(gathered), errors)
         if piece.number in gathered:
             return gathered[piece.number]
-        self._counters.rebuilt_reads += 1
+        piece.reading.rebuilt += 1
         return await self._run(piece.length, lambda: _rebuild_one(scheme, gathered, piece.number))
 
     async def _gather(
         self, piece: _Piece, order: Sequence[tuple[int, Member]]
-    ) -> tuple[dict[int, Buffer], list[SkepError]]:
+    ) -> tuple[dict[int, _Parts], list[SkepError]]:
         """The range from the first k shards that give it, and what went wrong at stores that are not given up.
 
         One more shard is asked for each that fails, and whenever patience ends.
         """
         need, rest = piece.pack.scheme.data_shards, list(order)
-        asked: dict[asyncio.Task[Buffer], tuple[int, Member]] = {}
-        gathered: dict[int, Buffer] = {}
+        asked: dict[asyncio.Task[_Parts], tuple[int, Member]] = {}
+        gathered: dict[int, _Parts] = {}
         errors: list[SkepError] = []
 
         def ask(count: int) -> None:
@@ -276,8 +329,38 @@ class PackReader:
             return StoreUnavailable(f"{text}: bring back a store that is down (`skep store ls`)")
         return DataLost(f"{text}: restore the missing store, or the file from a backup")
 
-    async def _run(self, size_bytes: int, call: Callable[[], Buffer]) -> Buffer:
+    async def _run(self, size_bytes: int, call: Callable[[], T]) -> T:
         return call() if size_bytes <= INLINE_BYTES else await run_to_end(self._threads, call)
+
+
+class _Scratch(threading.local):
+    """Memory of each thread in which the parts of a sealed chunk are put together."""
+
+    memory: bytearray | None = None
+
+    def gathered(self, parts: _Parts) -> memoryview:
+        """The parts as one; good until this thread asks again."""
+        if len(parts) == 1:
+            return parts[0]
+        if self.memory is None:
+            self.memory = bytearray(sealed_bound(CHUNK_BYTES_MAX))
+        whole = memoryview(self.memory)
+        end = 0
+        for part in parts:
+            whole[end : end + len(part)] = part
+            end += len(part)
+        return whole[:end]
+
+
+_SCRATCH = _Scratch()
+
+
+def _cut_out(blocks: _Parts, skip: int, length: int) -> _Parts:
+    """``length`` bytes of the blocks after the first ``skip``."""
+    blocks[0] = blocks[0][skip:]
+    over = sum(len(block) for block in blocks) - length
+    blocks[-1] = blocks[-1][: len(blocks[-1]) - over]
+    return blocks
 
 
 def _place_of(pack: PackPlaces, number: int) -> ShardPlace | None:
@@ -287,11 +370,13 @@ def _place_of(pack: PackPlaces, number: int) -> ShardPlace | None:
     return None
 
 
-def _rebuild_one(scheme: Scheme, gathered: Mapping[int, Buffer], wanted: int) -> Buffer:
-    return rebuild(scheme, gathered, [wanted])[wanted]
+def _rebuild_one(scheme: Scheme, gathered: Mapping[int, _Parts], wanted: int) -> _Parts:
+    if scheme.data_shards == 1:  # mirrors
+        return gathered[choose_sources(scheme, gathered)[0]]
+    return [memoryview(rebuild_blocks(scheme, gathered, [wanted])[wanted])]
 
 
-async def _all(calls: Sequence[Awaitable[Buffer]]) -> list[Buffer]:
+async def _all(calls: Sequence[Awaitable[T]]) -> list[T]:
     """Gather, and cancel the rest when one fails."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
@@ -301,7 +386,7 @@ async def _all(calls: Sequence[Awaitable[Buffer]]) -> list[Buffer]:
         raise
 
 
-async def _first(tasks: Sequence[asyncio.Task[Buffer]]) -> Buffer:
+async def _first(tasks: Sequence[asyncio.Task[T]]) -> T:
     """The first result; the last error if none succeeds. Cancels the others."""
     waiting = set(tasks)
     error: BaseException | None = None
@@ -318,7 +403,7 @@ async def _first(tasks: Sequence[asyncio.Task[Buffer]]) -> Buffer:
             task.cancel()
 
 
-async def _end(tasks: Sequence[asyncio.Future[Buffer]]) -> None:
+async def _end(tasks: Sequence[asyncio.Future[T]]) -> None:
     """Cancel what still runs and take note of every outcome."""
     for task in tasks:
         task.cancel()

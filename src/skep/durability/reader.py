@@ -1,16 +1,15 @@
 """Verified reads of content: from a manifest's slices to plain bytes, reading ahead.
 
-The sealed bytes of each chunk come from ``PackReader``, which verifies and rebuilds; here each chunk
-is opened, so that no byte is served before its AEAD is checked, and the next ones are under way
-while a chunk is sent.
+The sealed bytes of each chunk come from ``PackReader``, which fetches, verifies and rebuilds; here is how
+a chunk is opened, so that no byte is served before its AEAD is checked, and the next ones are under
+way while a chunk is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from skep.base.errors import CorruptChunk, InvalidRange
 from skep.base.ids import Id
@@ -19,12 +18,10 @@ from skep.chunks.seal import open_sealed
 from skep.crypto.keys import DomainKeys
 from skep.db import Database
 from skep.durability.catalog import locate
-from skep.durability.intake import INLINE_BYTES, run_to_end
 from skep.durability.packreader import PackReader
 from skep.durability.records import Location
-from skep.stores.protocol import Buffer
 
-PART_BYTES = 256 << 10
+PART_BYTES = 1 << 20
 LOCATE_AHEAD = 64
 READ_AHEAD_CHUNKS = 3
 
@@ -32,10 +29,9 @@ READ_AHEAD_CHUNKS = 3
 class Reader:
     """Reads contents of a hive. Used from the event loop's thread."""
 
-    def __init__(self, db: Database, packs: PackReader, threads: Executor, ahead_bytes_max: int) -> None:
+    def __init__(self, db: Database, packs: PackReader, ahead_bytes_max: int) -> None:
         self._db = db
         self._packs = packs
-        self._threads = threads
         self._ahead_bytes_max = ahead_bytes_max
         self._ahead_bytes = 0
 
@@ -51,13 +47,14 @@ class Reader:
             raise InvalidRange(f"bytes {offset}+{length} are not all within {manifest.size_bytes}")
         slices = manifest.slice(offset, length)
         if len(slices) == 1:
-            for part in _parts(await self._only(keys, slices[0])):
+            ref, start, stop = slices[0]
+            for part in _parts(await self._only(keys, ref), start, stop):
                 yield part
             return
-        ahead: deque[asyncio.Task[memoryview]] = deque()
+        ahead: deque[asyncio.Task[bytes]] = deque()
         held = 0
         queue = self._located(keys.domain_id, slices)
-        waiting: deque[int] = deque()
+        waiting: deque[tuple[int, int, int]] = deque()
         try:
             exhausted = False
             while True:
@@ -67,17 +64,17 @@ class Reader:
                         exhausted = True
                         break
                     ref, start, stop, location = item
-                    ahead.append(asyncio.create_task(self._slice(keys, ref, location, start, stop)))
-                    waiting.append(ref.plain_bytes)
+                    ahead.append(asyncio.create_task(self.chunk(keys, ref, location)))
+                    waiting.append((start, stop, ref.plain_bytes))
                     held += ref.plain_bytes
                     self._ahead_bytes += ref.plain_bytes
                 if not ahead:
                     return
-                data = await ahead[0]
+                plain = await ahead[0]
                 ahead.popleft()
-                for part in _parts(data):
+                start, stop, size = waiting.popleft()
+                for part in _parts(plain, start, stop):
                     yield part
-                size = waiting.popleft()
                 held -= size
                 self._ahead_bytes -= size
         finally:
@@ -90,11 +87,10 @@ class Reader:
                     if not task.cancelled():
                         task.exception()
 
-    async def _only(self, keys: DomainKeys, piece: tuple[ChunkRef, int, int]) -> memoryview:
-        """All of a small read."""
-        ref, start, stop = piece
+    async def _only(self, keys: DomainKeys, ref: ChunkRef) -> bytes:
+        """The chunk of a small read."""
         found = await self._db.glance(lambda tx: locate(tx, keys.domain_id, [ref.id]))
-        return await self._slice(keys, ref, found[ref.id], start, stop)
+        return await self.chunk(keys, ref, found[ref.id])
 
     def _may_fetch(self, ahead: int) -> bool:
         """One chunk is always allowed; more while all readers together hold little."""
@@ -110,15 +106,10 @@ class Reader:
             for ref, start, stop in part:
                 yield ref, start, stop, found[ref.id]
 
-    async def _slice(self, keys: DomainKeys, ref: ChunkRef, location: Location, start: int, stop: int) -> memoryview:
-        plain = await self.chunk(keys, ref, location)
-        return memoryview(plain)[start:stop]
-
-    async def chunk(self, keys: DomainKeys, ref: ChunkRef, location: Location) -> Buffer:
+    async def chunk(self, keys: DomainKeys, ref: ChunkRef, location: Location) -> bytes:
         """The plain bytes of one chunk. Raises CorruptChunk and what ``PackReader.range`` raises."""
-        sealed = await self._packs.sealed(location)
         try:
-            plain = await self._run(len(sealed), lambda: open_sealed(keys, ref.id, sealed))
+            plain = await self._packs.opened(location, lambda sealed: open_sealed(keys, ref.id, sealed))
         except CorruptChunk as error:
             raise CorruptChunk(
                 f"chunk {ref.id.hex()} in pack {location.pack_id.hex()} does not open: {error.message}"
@@ -127,9 +118,9 @@ class Reader:
             raise CorruptChunk(f"chunk {ref.id.hex()} has {len(plain)} bytes and its manifest says {ref.plain_bytes}")
         return plain
 
-    async def _run(self, size_bytes: int, call: Callable[[], Buffer]) -> Buffer:
-        return call() if size_bytes <= INLINE_BYTES else await run_to_end(self._threads, call)
 
-
-def _parts(data: memoryview) -> Iterator[bytes]:
-    return (bytes(data[at : at + PART_BYTES]) for at in range(0, len(data), PART_BYTES))
+def _parts(plain: bytes, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes from ``start`` to ``stop``, without a copy if that is all of a small chunk."""
+    if stop - start == len(plain) <= PART_BYTES:
+        return iter((plain,))
+    return (plain[at : min(at + PART_BYTES, stop)] for at in range(start, stop, PART_BYTES))

@@ -85,7 +85,7 @@ class ChunkService:
         self.packs = PackReader(
             db, stores, self._keys.shard_key, self._threads, self.note_damage, self.options, self.counters
         )
-        self.reader = Reader(db, self.packs, self._threads, self.options.read_ahead_bytes)
+        self.reader = Reader(db, self.packs, self.options.read_ahead_bytes)
         self.on_their_way: set[bytes] = set()
         """Packs whose shards are being put and whose rows are not committed."""
         self._damage: dict[tuple[bytes, int], tuple[Id, str]] = {}
@@ -216,7 +216,7 @@ class ChunkService:
     async def read(
         self, domain: DomainKeys, manifest: Manifest, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield content in parts of at most 256 KiB, verified. Holds a lease while it runs."""
+        """Yield content in parts of at most 1 MiB, verified. Holds a lease while it runs."""
         with self.leases.hold():
             async for part in self.reader.read(domain, manifest, offset, length):
                 self.counters.sent_bytes += len(part)

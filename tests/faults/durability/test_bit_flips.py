@@ -72,20 +72,37 @@ async def test_in_a_shard_it_is_noticed_and_repaired(tmp_path: Path, name: str) 
                 assert (await rig.scrubber.run()).whole, field
 
 
-@pytest.mark.parametrize("field", [field for field, at in SHARD_FIELDS.items() if at >= HEADER_BYTES or at < 0])
+async def first_copy_damaged(rig: Rig, at: int) -> None:
+    for store in rig.stores.values():
+        (key,) = [info.key async for info in store.list("shards/")]
+        if key.endswith(".0"):
+            await flip(store, key, at)
+
+
+@pytest.mark.parametrize("field", ["payload, first", "payload, last of a block", "second block"])
 async def test_a_reader_notices_it_too(tmp_path: Path, field: str) -> None:
-    """What it reads: blocks and their hashes. It takes the header's word from the database."""
+    """A chunk that does not open is read again block by block: the blame falls on one shard, and it is counted once."""
     async with open_rig(tmp_path, "raid1(2)", stores=2) as rig:
         content = await rig.put(BODY)
-        for store in rig.stores.values():
-            (key,) = [info.key async for info in store.list("shards/")]
-            if key.endswith(".0"):
-                await flip(store, key, SHARD_FIELDS[field] if field != "last block hash" else -1)
+        await first_copy_damaged(rig, SHARD_FIELDS[field])
         assert await rig.get(content) == BODY
-        if field != "last block hash":  # the last block holds the index alone or in part
-            assert await rig.chunks.flush_damage() == 1
-            assert await rig.repairer.run() == 1
-        assert (await rig.scrubber.run()).whole or field == "last block hash"
+        assert await rig.chunks.flush_damage() == 1
+        assert (rig.chunks.counters.rebuilt_reads, rig.chunks.counters.damaged_shards) == (1, 1)
+        assert await rig.repairer.run() == 1
+        assert (await rig.scrubber.run()).whole
+
+
+@pytest.mark.parametrize("field", ["block hash, first", "block hash, last", "last block hash"])
+async def test_a_reader_of_good_chunks_needs_no_block_hashes(tmp_path: Path, field: str) -> None:
+    """Nor the header's word, which it has from the database. Scrubbing finds what is wrong with them."""
+    async with open_rig(tmp_path, "raid1(2)", stores=2) as rig:
+        content = await rig.put(BODY)
+        await first_copy_damaged(rig, SHARD_FIELDS[field])
+        assert await rig.get(content) == BODY
+        assert await rig.chunks.flush_damage() == 0
+        assert (await rig.scrubber.run()).corrupt == 1
+        assert await rig.repairer.run() == 1
+        assert (await rig.scrubber.run()).whole
 
 
 def pack_fields(chunk_bytes: int, pack_bytes: int, tail_bytes: int) -> dict[str, int]:

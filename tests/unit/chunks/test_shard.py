@@ -17,6 +17,7 @@ from skep.chunks.shard import (
     encode_shards,
     frame_shard,
     read_header,
+    unframed,
     verify_blocks,
     verify_shard,
 )
@@ -88,6 +89,15 @@ def test_a_range_is_verified_without_the_rest() -> None:
         raw = LARGE_FILE[where.offset : where.offset + where.length]
         blocks = verify_blocks(KEY, PACK_ID, 0, NONE, LARGE.size_bytes, where.first_block, raw)
         assert b"".join(blocks)[where.skip :][:length] == bytes(LARGE.data)[offset : offset + length]
+
+
+@pytest.mark.parametrize("offset", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES - 5])
+@pytest.mark.parametrize("length", [1, 5, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 2])
+def test_an_exact_range_is_what_it_says_and_no_more(offset: int, length: int) -> None:
+    start, size = ShardLayout(NONE, LARGE.size_bytes).exact_range(offset, length)
+    assert size <= length + 3 * HASH_BYTES
+    parts = unframed(offset, LARGE_FILE[start : start + size])
+    assert b"".join(parts) == bytes(LARGE.data)[offset : offset + length]
 
 
 def test_each_flipped_bit_of_a_small_shard_is_noticed() -> None:
