@@ -1,9 +1,12 @@
 """Users, groups, credentials, sessions, tokens: who asks, and what they may do."""
 
+from skep.auth.access_keys import AccessGrant
 from skep.auth.core import internal_principal
 from skep.auth.hooks import DeletionHooks, UserHooks
 from skep.auth.records import (
+    AccessKeyInfo,
     AppPasswordInfo,
+    CreatedAccessKey,
     CreatedAppPassword,
     CreatedInvite,
     GroupDetail,
@@ -24,10 +27,13 @@ from skep.auth.upkeep import AccountsWorker
 __all__ = [
     "ALL_SCOPES",
     "FILE_SCOPES",
+    "AccessGrant",
+    "AccessKeyInfo",
     "AccountsWorker",
     "AppPasswordInfo",
     "Auth",
     "AuthRules",
+    "CreatedAccessKey",
     "CreatedAppPassword",
     "CreatedInvite",
     "DeletionHooks",

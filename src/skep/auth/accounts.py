@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.auth import names
+from skep.auth.access_keys import drop_access_keys
 from skep.auth.app_passwords import drop_app_passwords
 from skep.auth.buckets import address_key
 from skep.auth.groups import drop_memberships, set_member, the_group
@@ -191,6 +192,7 @@ class Accounts(Logins):
                 end_sessions_of,
                 drop_app_passwords,
                 drop_ssh_keys,
+                drop_access_keys,
                 drop_memberships,
                 drop_invites_by,
                 remove_user,

@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from skep.auth.access_keys import AccessGrant
 from skep.auth.buckets import Buckets
 from skep.auth.groups import groups_of
 from skep.auth.hasher import Hasher
@@ -68,6 +69,7 @@ class AuthCore:
         self._hooks = hooks
         self._deletion = deletion
         self._token_key = keys.token_key
+        self._secrets_key = keys.secrets_key
         self._refresh_key = derive_key("skep auth refresh successor v1", keys.token_key)
         self._verdict_key = os.urandom(32)
         self._hasher = Hasher(
@@ -76,7 +78,8 @@ class AuthCore:
             memory_bytes=rules.argon2_memory_bytes,
             passes=rules.argon2_passes,
         )
-        self._verdicts = Verdicts(clock)
+        self._verdicts: Verdicts[Principal] = Verdicts(clock)
+        self._grants: Verdicts[AccessGrant] = Verdicts(clock)
         self.on_void: Callable[[Id], None] = lambda user_id: None
         """Told of each user whose credentials or rights became less, after the commit that did it."""
         self._keyring = Keyring()
@@ -98,6 +101,7 @@ class AuthCore:
     def void(self, user_id: Id) -> None:
         """Believe nothing any more that was found out about a user: another process changed it."""
         self._verdicts.void_user(user_id)
+        self._grants.void_user(user_id)
 
     def _void_after(self, tx: Transaction, user_id: Id) -> None:
         def voided() -> None:

@@ -149,6 +149,33 @@ class SshKeyInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessKeyInfo:
+    """An access key without its secret. None: the user's own space; every bucket; every key; for ever."""
+
+    id: Id
+    access_key: str
+    name: str
+    space_id: Id | None
+    scopes: frozenset[str]
+    bucket: str | None
+    prefix: str | None
+    created_us: int
+    last_used_us: int | None
+    expires_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedAccessKey:
+    """A new access key; ``secret`` is shown once."""
+
+    info: AccessKeyInfo
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"CreatedAccessKey({self.info!r}, <secret>)"
+
+
+@dataclass(frozen=True, slots=True)
 class InviteInfo:
     """An invite without its token."""
 

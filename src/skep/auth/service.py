@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skep.auth import names
+from skep.auth.access_keys import purge_access_keys
 from skep.auth.accounts import Accounts, page_size
 from skep.auth.app_passwords import (
     insert_app_password,
@@ -38,6 +39,7 @@ from skep.auth.opaque_tokens import new_app_password
 from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, GroupInfo, Principal
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
 from skep.auth.sessions import purge_sessions
+from skep.auth.signing import Signing
 from skep.auth.ssh_access import SshAccess
 from skep.auth.users import the_user
 from skep.base.errors import BadInput, Forbidden, InUse, UserNotFound
@@ -55,11 +57,12 @@ class Maintained:
     sessions: int
     invites: int
     app_passwords: int
+    access_keys: int
     signing_keys: int
     rotated: bool
 
 
-class Auth(Accounts, SshAccess):
+class Auth(Accounts, SshAccess, Signing):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,
@@ -237,6 +240,7 @@ class Auth(Accounts, SshAccess):
                 sessions=purge_sessions(tx),
                 invites=purge_invites(tx),
                 app_passwords=purge_app_passwords(tx),
+                access_keys=purge_access_keys(tx),
                 signing_keys=purge_keys(tx, expired_before_us=expired_us),
                 rotated=rotate_if_due(tx, self._token_key, every_us=every_us),
             )

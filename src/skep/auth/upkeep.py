@@ -20,5 +20,5 @@ class AccountsWorker:
     async def run_once(self, progress: Progress) -> Outcome:
         """One round of upkeep; running it twice does nothing the second time."""
         done = await self._auth.maintain()
-        removed = done.sessions + done.invites + done.app_passwords + done.signing_keys
+        removed = done.sessions + done.invites + done.app_passwords + done.access_keys + done.signing_keys
         return Outcome(more_work=False, done_units=removed + done.rotated)

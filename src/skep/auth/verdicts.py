@@ -13,27 +13,37 @@ Used on the event loop's thread only.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Generic, Protocol, TypeVar
 
-from skep.auth.records import Principal
 from skep.base.clock import Clock
 from skep.base.ids import Id
 
 
-class Verdicts:
-    """Principals by hash of the credential that proved them."""
+class OfUser(Protocol):
+    """What is remembered says whose it is."""
+
+    @property
+    def user_id(self) -> Id: ...
+
+
+T = TypeVar("T", bound=OfUser)
+
+
+class Verdicts(Generic[T]):
+    """Principals by hash of the credential that proved them; or what else a credential gives its user."""
 
     def __init__(self, clock: Clock, *, entries_max: int = 10_000) -> None:
         self._clock = clock
         self._now_s = clock.monotonic_s
         self._entries_max = entries_max
-        self._entries: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
         self._by_user: dict[Id, set[bytes]] = {}
         self.voids = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: bytes) -> Principal | None:
+    def get(self, key: bytes) -> T | None:
         """The principal that this credential proved, if that is still to be believed."""
         entry = self._entries.get(key)
         if entry is None:
@@ -43,7 +53,7 @@ class Verdicts:
         self._forget(key)
         return None
 
-    def put(self, key: bytes, principal: Principal, *, for_s: float, voids: int) -> None:
+    def put(self, key: bytes, principal: T, *, for_s: float, voids: int) -> None:
         """Remember a verdict for some seconds, unless anything was voided since ``voids`` was noted."""
         if voids != self.voids or for_s <= 0:
             return

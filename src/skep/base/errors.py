@@ -10,7 +10,8 @@
     │   └── Forbidden
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
-    │              ObjectNotFound, UploadNotFound → UploadExpired
+    │              ObjectNotFound, UploadNotFound → UploadExpired,
+    │              BucketNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld,
     │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
@@ -234,6 +235,12 @@ class UploadExpired(UploadNotFound):
     """The upload was left alone for too long, or was given up: what it held is gone."""
 
     code = "upload-expired"
+
+
+class BucketNotFound(NotFound):
+    """No such bucket."""
+
+    code = "bucket-not-found"
 
 
 class Conflict(SkepError):

@@ -36,6 +36,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     port: Annotated[int, Meta(ge=0, le=65_535)]
+    s3_port: Annotated[int, Meta(ge=0, le=65_535)]
     engine: Literal["granian", "uvicorn"]
     sftp_port: Annotated[int, Meta(ge=0, le=65_535)]
     tls_certificate: str
@@ -115,6 +116,14 @@ class FilesystemSettings(msgspec.Struct, frozen=True, kw_only=True):
     upload_kept_s: Annotated[float, Meta(ge=60, le=365 * 86_400)]
 
 
+class S3Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the hive answers S3 clients."""
+
+    domain: str
+    region: Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,64}\Z")]
+    trash: bool
+
+
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much may go on at once."""
 
@@ -176,6 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage: StorageSettings
     auth: AuthSettings
     filesystem: FilesystemSettings
+    s3: S3Settings
     limits: LimitSettings
     events: EventSettings
     workers: WorkerSettings

@@ -98,11 +98,20 @@ class Isal:
 
 def find_isal() -> Isal | None:
     """ISA-L, if this machine has it."""
+    library = load_isal()
+    return None if library is None else Isal(library)
+
+
+@lru_cache(1)
+def load_isal() -> ctypes.CDLL | None:
+    """The library itself, if this machine has it: it also knows CRCs."""
     for place in _places():
         try:
-            return Isal(ctypes.CDLL(place))
+            library = ctypes.CDLL(place)
+            Isal(library)
         except (OSError, AttributeError):
             continue
+        return library
     return None
 
 

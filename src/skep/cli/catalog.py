@@ -95,6 +95,7 @@ _section(
     app_password="Passwords for programs that cannot log in like people.",  # noqa: S106 - a help line
 )
 _section("People", "ssh_commands", ssh_key="Keys with which programs sign in over SFTP.")
+_section("People", "s3_commands", s3="Access keys for S3 clients.")
 _section(
     "This program", "config_commands", config="Settings of a hive on this machine: what is in force, what they mean."
 )

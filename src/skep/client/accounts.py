@@ -144,6 +144,18 @@ class Accounts:
         """Take a key away."""
         self._caller.json("DELETE", _named("ssh-keys", key_id))
 
+    def access_keys(self) -> list[Record]:
+        """One's own access keys for S3, without their secrets."""
+        return list(self._record("GET", f"{AUTH}/access-keys")["access_keys"])
+
+    def create_access_key(self, name: str, scopes: Sequence[str], **bounds: object) -> Record:
+        """Make an access key; its ``secret`` is in this answer only. ``bounds``: space, bucket, prefix …"""
+        return self._record("POST", f"{AUTH}/access-keys", {"name": name, "scopes": list(scopes), **bounds})
+
+    def revoke_access_key(self, access_key: str) -> None:
+        """Make an access key useless at once."""
+        self._caller.json("DELETE", _named("access-keys", access_key))
+
     def _tokens(self, path: str, send: object) -> Tokens:
         """Tokens out of their JSON; lifetimes become times of this machine's clock."""
         raw, now_s = self._caller.json("POST", path, send=send), self._clock.now_us() / 1e6

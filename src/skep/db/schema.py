@@ -159,6 +159,22 @@ invites = _table(
     _column("created_us", INT),
     _column("expires_us", INT),
 )
+# Keys of programs that sign their requests (S3). The secret is needed in the clear to check a signature: sealed.
+access_keys = _table(
+    "access_keys",
+    _column("id", ID, primary_key=True),
+    _column("access_key", SHORT, unique=True),
+    _column("user_id", ID, index=True),
+    _column("name", KEYTEXT),
+    _column("space_id", ID, null=True),  # null: the user's own
+    _column("sealed_secret", BLOB),
+    _column("scopes", KEYTEXT),
+    _column("bucket", KEYTEXT, null=True),  # null: every bucket of the space
+    _column("prefix", TEXT, null=True),  # null: every key of the bucket
+    _column("created_us", INT),
+    _column("last_used_us", INT, null=True),
+    _column("expires_us", INT, null=True),
+)
 signing_keys = _table(
     "signing_keys",
     _column("id", SHORT, primary_key=True),  # the JWK thumbprint, RFC 7638
@@ -312,6 +328,21 @@ versions = _table(
     _column("created_by", ID, null=True),
     sa.UniqueConstraint("node_id", "number"),
     sa.Index("ix_versions_created_us", "created_us"),
+)
+# What doors keep of a version, or of a directory by its node's id: an ETag of their own, headers, words of the client.
+facts = _table(
+    "facts",
+    _column("about_id", ID, primary_key=True),
+    _column("etag", SHORT, null=True),  # null: the MD5 of the content
+    _column("document", TEXT, null=True),  # JSON
+    clustered=True,
+)
+# Directories below a space's root with settings of their own as buckets.
+buckets = _table(
+    "buckets",
+    _column("node_id", ID, primary_key=True),
+    _column("document", TEXT),  # JSON: versioning, cors, tags
+    clustered=True,
 )
 trash = _table(
     "trash",

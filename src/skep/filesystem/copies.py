@@ -13,8 +13,9 @@ from skep.base.errors import ContentsChanged, InvalidPath
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
-from skep.filesystem import moves, quota, subtree, tags, versions, views
+from skep.filesystem import facts, moves, quota, subtree, tags, versions, views
 from skep.filesystem.books import Books
+from skep.filesystem.facts import Facts
 from skep.filesystem.growth import Content, Directory, Growth, Row
 from skep.filesystem.moves import Source, Target
 from skep.filesystem.names import join_path
@@ -58,6 +59,7 @@ def copy(
     made = _grow(growth, parent, place.name, source, nodes, contents, onto)
     growth.flush(tx)
     tags.copy(tx, actor_id, {old_id: row["id"] for old_id, row in made.items()})
+    facts.copy(tx, {old_id: row["id"] for old_id, row in made.items() if row["kind"] == "directory"})
     return Node(**made[node.id])
 
 
@@ -66,17 +68,22 @@ def _contents(
 ) -> dict[Id, Content]:
     """The current content of every file, by version id."""
     current = versions.by_ids(tx, [node.version_id for node in nodes if node.version_id is not None])
+    known = facts.of_many(tx, list(current))
     if same_domain:
-        return {one: content_of(version, Manifest.decode(version.manifest)) for one, version in current.items()}
+        return {
+            one: content_of(version, Manifest.decode(version.manifest), known.get(one))
+            for one, version in current.items()
+        }
     if manifests is None or not current.keys() <= manifests.keys():
         raise ContentsChanged("files changed while they were copied to another space: try again")
-    return {one: content_of(version, manifests[one]) for one, version in current.items()}
+    return {one: content_of(version, manifests[one], known.get(one)) for one, version in current.items()}
 
 
-def content_of(version: Version, manifest: Manifest) -> Content:
-    """The content of a version, to become another one."""
-    encoded = manifest.encode()
-    return Content(manifest, encoded, version.size_bytes, version.etag, version.md5, version.sha1, version.sha256)
+def content_of(version: Version, manifest: Manifest, facts: Facts | None) -> Content:
+    """The content of a version, and what doors keep of it, to become another one."""
+    return Content(
+        manifest, manifest.encode(), version.size_bytes, version.etag, version.md5, version.sha1, version.sha256, facts
+    )
 
 
 def _grow(

@@ -22,8 +22,10 @@ from skep.base.ids import Id, new_id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
+from skep.filesystem import facts as facts_
 from skep.filesystem import quota, tree, versions, views
 from skep.filesystem.books import Books
+from skep.filesystem.facts import Facts
 from skep.filesystem.names import Segments, child_path, join_path
 from skep.filesystem.ports import Note
 from skep.filesystem.spaces import Space
@@ -43,6 +45,7 @@ class Content(NamedTuple):
     md5: bytes | None = None
     sha1: bytes | None = None
     sha256: bytes | None = None
+    facts: Facts | None = None
 
 
 class Directory(NamedTuple):
@@ -84,6 +87,7 @@ class Growth:
         self._updated: dict[Id, Row] = {}
         self._versions: list[Row] = []
         self._manifests: list[Manifest] = []
+        self._facts: list[Row] = []
         self._directories: dict[Segments, Directory] = {}
         self._pending: dict[tuple[Id, str], Row] = {}
 
@@ -262,6 +266,8 @@ class Growth:
         self._versions.append(row)
         if content.manifest is not None:
             self._manifests.append(content.manifest)
+        if content.facts is not None:
+            self._facts.append(facts_.row(row["id"], content.facts))
         self.added_bytes += content.size_bytes
         return row
 
@@ -285,6 +291,7 @@ class Growth:
         tx.many(tree.INSERT, list(self._new.values()))
         tx.many(_UPDATE, [_renamed(row) for row in self._updated.values()])
         tx.many(_INSERT_VERSION, self._versions)
+        tx.many(facts_.INSERT, self._facts)
         self._touches.write(tx, but=self._new)
         if self._manifests:
             self._books.chunks.reference(tx, self.space.domain_id, self._manifests)

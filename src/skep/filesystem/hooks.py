@@ -9,7 +9,7 @@ from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.durability.objects import drop_objects_of
-from skep.filesystem import shares, spaces
+from skep.filesystem import facts, shares, spaces
 from skep.filesystem.service import Filesystem
 from skep.filesystem.uploads import growing as uploads
 
@@ -70,6 +70,7 @@ class SpaceHooks:
         tx.run(_DELETE_CHANGES, {"space": space.id})
         shares.remove_on(tx, [space.root_id])
         tx.run(_DELETE_NODE, {"node": space.root_id})
+        facts.drop(tx, [space.root_id])
         tx.run(_DELETE_SPACE, {"space": space.id})
 
 

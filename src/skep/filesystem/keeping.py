@@ -8,7 +8,7 @@ from skep.base.errors import NodeNotFound
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
-from skep.filesystem import access, copies, info, moves, spaces, trash, trash_views, versions, views, writing
+from skep.filesystem import access, copies, facts, info, moves, spaces, trash, trash_views, versions, views, writing
 from skep.filesystem.core import READ, WRITE, Core
 from skep.filesystem.records import ALWAYS, Conditions, NodeInfo, TrashInfo, VersionInfo, WriteResult
 
@@ -145,7 +145,7 @@ class Keeping(Core):
             source = moves.living(tx, space, node_id)
             moves.require(source, conditions)
             old = versions.of_file(tx, source.node, number)
-            content = copies.content_of(old, Manifest.decode(old.manifest))
+            content = copies.content_of(old, Manifest.decode(old.manifest), facts.of(tx, old.id))
             item = writing.Incoming(source.above.segments, content, old.mime, old.modified_us, ALWAYS)
             return writing.put_file(tx, self.books, space, principal.user_id, item, parents=False)
 

@@ -8,6 +8,7 @@ own space; the id of a share that they accepted stands for a space whose root is
 from __future__ import annotations
 
 from skep.filesystem.keeping import Keeping
+from skep.filesystem.keying import Keying
 from skep.filesystem.looking import Looking
 from skep.filesystem.rearranging import Rearranging
 from skep.filesystem.sharing import Sharing
@@ -17,9 +18,9 @@ from skep.filesystem.uploads.appending import Appending
 from skep.filesystem.uploads.partwise import Partwise
 
 
-class Filesystem(Looking, Uploading, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing):
+class Filesystem(Looking, Uploading, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Keying):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
     The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Appending`` and ``Partwise`` (uploads that
-    come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``.
+    come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``.
     """

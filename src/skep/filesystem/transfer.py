@@ -26,17 +26,19 @@ async def receive(
     file_bytes_max: int,
     digest_bytes_max: int,
     expected: Mapping[str, bytes],
+    digests: Collection[str] = (),
 ) -> Content:
     """Make a body durable.
 
     Raises LengthMismatch (shorter or longer than ``length``), QuotaExceeded (past ``room_bytes``), BodyTooLarge,
-    ChecksumMismatch (``expected`` digests by name), MalformedRequest (a digest that we do not know).
+    ChecksumMismatch (``expected`` digests by name), MalformedRequest (a digest that we do not know). ``digests`` are
+    computed whatever the size.
     """
     check_known(expected)
     body = counted(stream, length, room_bytes, file_bytes_max)
     if length is None:
         body, length = await _peeked(body, digest_bytes_max)
-    wanted: Collection[str] = DIGESTS if length is not None and length <= digest_bytes_max else tuple(expected)
+    wanted: Collection[str] = DIGESTS if length is not None and length <= digest_bytes_max else {*expected, *digests}
     stored = await chunks.write(domain, body, digests=wanted)
     check_digests(stored, expected)
     return content_of(stored)

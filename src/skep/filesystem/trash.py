@@ -14,7 +14,7 @@ from skep.base.errors import Conflict, InvalidPath, NameClash, NodeNotFound
 from skep.base.ids import Id
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.filesystem import shares, subtree, tree, versions, views
+from skep.filesystem import facts, shares, subtree, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import Directory, Growth
 from skep.filesystem.names import child_path, numbered_name, split_path, stored_segments
@@ -210,6 +210,9 @@ def purge_step(tx: Transaction, books: Books, space: Space, top_id: Id, nodes_ma
         tx.run(_DELETE_TAGS, {"ids": part})
         shares.remove_on(tx, part)
         tx.run(_DELETE_NODES, {"ids": part})
+    if some.directories:
+        facts.drop(tx, some.directories)
+        facts.drop_buckets(tx, some.directories)
     if some.is_all:
         tx.run(_REMOVE, {"node": top_id})
     return not some.is_all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from skep.base.errors import BodyTooLarge, SkepError
@@ -12,6 +12,8 @@ from skep.crypto.hashing import Buffer
 from skep.db import Transaction
 from skep.filesystem import access, batch, info, joining, quota, tags, transfer, writing
 from skep.filesystem.core import WRITE, Core
+from skep.filesystem.facts import Facts
+from skep.filesystem.growth import Content
 from skep.filesystem.names import Segments, check_time, join_path
 from skep.filesystem.records import ALWAYS, BatchItem, Conditions, NodeInfo, WriteResult
 from skep.filesystem.spaces import Space
@@ -64,10 +66,15 @@ class Uploading(Core):
         modified_us: int | None = None,
         expected_digests: Mapping[str, bytes] | None = None,
         parents: bool = False,
+        below: int = 0,
+        digests: Collection[str] = (),
+        describe: Callable[[Content], Facts | None] | None = None,
     ) -> WriteResult:
         """Make a stream the current version of the file at a path: a new file or a new version of one.
 
         Nothing is seen of it before it is whole, durable and checked; whatever is raised, the file is as it was.
+        ``below``: so many names at the front of the path must be there; ``digests`` are computed whatever the size;
+        ``describe`` gives the facts to keep of the version, once its content is there.
         Raises NameClash, NodeNotFound, PreconditionFailed, QuotaExceeded, BodyTooLarge, LengthMismatch,
         ChecksumMismatch, Unavailable; and what the stream raises.
         """
@@ -84,7 +91,7 @@ class Uploading(Core):
         room_bytes = None
         if home is None:
             home, room_bytes = await self._look_before(
-                principal, space_id, segments, conditions, length, parents=parents
+                principal, space_id, segments, conditions, length, parents=parents, below=below
             )
         domain = await self._chunks.domain(home.domain_id)
         with self._chunks.writing():
@@ -97,8 +104,11 @@ class Uploading(Core):
                 file_bytes_max=self.limits.file_bytes_max,
                 digest_bytes_max=self.limits.digest_bytes_max,
                 expected=expected,
+                digests=digests,
             )
-            item = writing.Incoming(segments, content, mime, modified_us, conditions)
+            if describe is not None:
+                content = content._replace(facts=describe(content))
+            item = writing.Incoming(segments, content, mime, modified_us, conditions, below)
             if small:
                 return await self._joiner.put(joining.Key(principal, space_id, parents), item)
             return await self._commit(
@@ -121,12 +131,13 @@ class Uploading(Core):
         length: int | None,
         *,
         parents: bool,
+        below: int,
     ) -> tuple[joining.Home, int | None]:
         """Refuse a body before it is taken, as things stand now; the space, and the room in it in bytes."""
 
         def work(tx: Transaction) -> Space:
             space = access.space(tx, principal, space_id, "create")
-            writing.check_before(tx, space, segments, conditions, length, parents=parents)
+            writing.check_before(tx, space, segments, conditions, length, parents=parents, below=below)
             return space
 
         space = await self._db.read(work)

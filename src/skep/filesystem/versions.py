@@ -12,10 +12,11 @@ from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction, prepared
 from skep.db import schema as s
-from skep.filesystem import quota
+from skep.filesystem import facts, quota, tree
 from skep.filesystem.books import Books
+from skep.filesystem.ports import Note
 from skep.filesystem.spaces import Space
-from skep.filesystem.tree import Node
+from skep.filesystem.tree import Node, Place
 
 IDS_PER_STATEMENT = 512
 
@@ -83,6 +84,17 @@ _SET_DIGESTS = prepared(
     .values(md5=sa.bindparam("new_md5"), sha1=sa.bindparam("new_sha1"), sha256=sa.bindparam("new_sha256"))
 )
 
+_SET_CURRENT = prepared(
+    sa.update(s.nodes)
+    .where(s.nodes.c.id == sa.bindparam("node"))
+    .values(
+        {
+            name: sa.bindparam(f"new_{name}")
+            for name in ("size_bytes", "changed", "version_id", "version_number", "etag", "mime", "modified_us")
+        }
+    )
+)
+
 PRUNE_MAX = 1_000
 """Versions let go in one step."""
 
@@ -139,6 +151,32 @@ def drop(tx: Transaction, books: Books, space: Space, node: Node, number: int) -
     let_go(tx, books, space, [Kept(version.id, node.id, version.size_bytes, version.manifest)])
 
 
+def step_back(
+    tx: Transaction, books: Books, space: Space, node: Node, older: Version, place: Place | None, actor_id: Id
+) -> None:
+    """Make an older version the current one again; ``place`` None: of a file in the trash."""
+    number = node.changed
+    if place is not None:
+        note = Note(
+            "updated", node.id, "file", place.path, older.size_bytes, version_number=older.number, etag=older.etag
+        )
+        number = books.record(tx, space, [note], actor_id)
+        tree.touch(tx, place.chain, number, older.size_bytes - node.size_bytes)
+    tx.run(
+        _SET_CURRENT,
+        {
+            "node": node.id,
+            "new_size_bytes": older.size_bytes,
+            "new_changed": number,
+            "new_version_id": older.id,
+            "new_version_number": older.number,
+            "new_etag": older.etag,
+            "new_mime": older.mime,
+            "new_modified_us": older.modified_us,
+        },
+    )
+
+
 def let_go(tx: Transaction, books: Books, space: Space, gone: Sequence[Kept]) -> int:
     """Delete versions, give their bytes back and release their chunks; how many there were."""
     if not gone:
@@ -147,6 +185,7 @@ def let_go(tx: Transaction, books: Books, space: Space, gone: Sequence[Kept]) ->
     books.chunks.release(tx, space.domain_id, [Manifest.decode(version.manifest) for version in gone])
     for part in parts([version.id for version in gone]):
         tx.run(_DELETE, {"ids": part})
+        facts.drop(tx, part)
     return len(gone)
 
 

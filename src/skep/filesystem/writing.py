@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skep.base.errors import Conflict, ContentsChanged, InvalidPath, NameClash, SkepError
+from skep.base.errors import BucketNotFound, Conflict, ContentsChanged, InvalidPath, NameClash, SkepError
 from skep.base.ids import Id
 from skep.db import Transaction
 from skep.filesystem import conditions as conditions_
@@ -29,13 +29,24 @@ class Incoming(NamedTuple):
     mime: str | None
     modified_us: int | None
     conditions: Conditions
+    below: int = 0
+    """So many names at the front of the path must be there, whatever else may be made."""
 
 
 def check_before(
-    tx: Transaction, space: Space, segments: Segments, conditions: Conditions, size_bytes: int | None, *, parents: bool
+    tx: Transaction,
+    space: Space,
+    segments: Segments,
+    conditions: Conditions,
+    size_bytes: int | None,
+    *,
+    parents: bool,
+    below: int = 0,
 ) -> None:
     """Refuse early, before a body is taken, what the commit would refuse anyway as things stand now."""
     place = views.resolve(tx, space, segments)
+    if len(place.chain) <= below:
+        raise no_bucket(segments[:below])
     if place.blocked_by is not None:
         raise NameClash(f'path "{place.blocked_by}" exists as file', path=place.blocked_by)
     if place.missing_parents and not parents and not space.is_dropbox:
@@ -81,6 +92,8 @@ def _put(
 ) -> tuple[Row, Row, str]:
     views.check_depth(growth.space, item.segments, growth.depth_max)
     parent, there, segments = _place(tx, growth, item, parents=parents)
+    if parent is None and item.below:
+        _check_below(tx, growth, item)
     _check_there(there, segments, item.conditions)
     _check_room(growth, item.content.size_bytes)
     if parent is None:
@@ -129,6 +142,19 @@ def _check_there(there: Row | None, segments: Segments, conditions: Conditions) 
         conditions_.require(conditions, None, 0, path)
     else:
         conditions_.require(conditions, there["etag"], there["modified_us"], path)
+
+
+def _check_below(tx: Transaction, growth: Growth, item: Incoming) -> None:
+    """Raise BucketNotFound unless the first names of the path are there."""
+    top = item.segments[: item.below]
+    if tree.resolve(tx, growth.space.root_id, top).node is None:
+        raise no_bucket(top)
+
+
+def no_bucket(top: Segments) -> BucketNotFound:
+    """The error for a path whose first names must be there and are not."""
+    name = join_path(top)[1:]
+    return BucketNotFound(f"the bucket {name!r} does not exist", bucket=name)
 
 
 def _check_room(growth: Growth, size_bytes: int) -> None:

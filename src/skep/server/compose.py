@@ -147,14 +147,15 @@ async def open_hive(
         registry.register(HiveCollector(stores, chunks, workers, lambda: facts.last))
         registry.register(LiveCollector(live))
         trouble = _Readiness(stores)
+        doors = open_doors(ground)
         pages = PlainPages(
-            open_doors(ground),
+            doors,
             readiness=trouble.now,
             metrics=lambda: _exposition(registry, facts),
             metrics_access=settings.server.metrics_access,
             auth=auth,
         )
-        edge = _edge(pages, request_metrics, settings, clock)
+        edge = _edge(doors.behind(pages), request_metrics, settings, clock)
         if start_workers:
             workers.start()
         hive = Hive(

@@ -21,7 +21,13 @@ from skep.filesystem import Filesystem
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App, Receive, Scope, Send
+from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
+from skep.frontends.s3.app import S3App
+from skep.frontends.s3.call import Services as S3Services
+
+DOOR = "skep.door"
+"""Where a request's scope names the door whose own port it came to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,21 @@ class Doors:
         self._doors = dict(doors)
         self._at_paths = dict(at_paths)
         self._rest = rest
+        self._of_hosts: list[tuple[App, Callable[[Headers], bool]]] = [
+            (door, door.owns_host) for door in self._doors.values() if isinstance(door, S3App)
+        ]
+
+    def behind(self, plain: App) -> App:
+        """What answers first: a door that came by a port or host name of its own has every path, else ``plain``."""
+
+        async def first(scope: Scope, receive: Receive, send: Send) -> None:
+            door = self._doors.get(scope.get(DOOR, ""))
+            if door is None and self._of_hosts and scope["type"] == "http":
+                headers = scope["state"]["headers"]
+                door = next((one for one, owns in self._of_hosts if owns(headers)), None)
+            await (plain if door is None or scope["type"] != "http" else door)(scope, receive, send)
+
+        return first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         at_path = self._at_paths.get(scope["path"])
@@ -63,11 +84,41 @@ class Doors:
         await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
 
 
-_BUILDERS: Mapping[str, Callable[[Ground], App]] = {}
 _AT_PATHS: Mapping[str, Callable[[Ground], App]] = {path: lambda ground: ground.live for path in PATHS}
 
 
-def open_doors(ground: Ground) -> App:
+def at_port_of(door: str, app: App) -> App:
+    """The hive's application for a port that is a door's own."""
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[DOOR] = door
+        await app(scope, receive, send)
+
+    return marked
+
+
+def _s3(ground: Ground) -> App:
+    settings = ground.settings
+    return S3App(
+        S3Services(
+            auth=ground.auth,
+            filesystem=ground.filesystem,
+            clock=ground.clock,
+            uploads=ground.services.uploads,
+            body_limit_bytes=settings.server.body_limit_bytes,
+            idle_timeout_s=settings.server.idle_timeout_s,
+            xml_limit_bytes=settings.limits.json_body_bytes,
+            region=settings.s3.region,
+            to_trash=settings.s3.trash,
+        ),
+        settings.s3.domain,
+    )
+
+
+_BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3}
+
+
+def open_doors(ground: Ground) -> Doors:
     """Every door of the hive as one application."""
     return Doors(
         {segment: build(ground) for segment, build in _BUILDERS.items()},

@@ -12,7 +12,7 @@ import gc
 import resource
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +71,23 @@ def allow_open_files(wanted: int) -> int:
 
 async def _serve(settings: Settings, started_s: float, announce: Callable[[str], None]) -> None:
     from skep.server.compose import open_hive
+    from skep.server.doors import at_port_of
 
     server = settings.server
     port = listening_port(server.host, server.port)
-    url = f"{'https' if server.tls_certificate else 'http'}://{_in_url(server.host)}:{port}"
+    url = _url(settings, port)
     hive = await open_hive(settings, clock=SystemClock())
     sftp: SftpDoor | None = None
 
-    def ready() -> None:
+    waiting = {"server"}
+    if server.s3_port:
+        waiting.add("s3")
+        s3_port = listening_port(server.host, server.s3_port)
+
+    def ready(name: str) -> None:
+        waiting.discard(name)
+        if waiting:
+            return
         _calm_collector()
         hive.ready = True
         log.info("ready", url=url, engine=server.engine, seconds=round(time.monotonic() - started_s, 3))
@@ -88,7 +97,13 @@ async def _serve(settings: Settings, started_s: float, announce: Callable[[str],
         with _Signals() as signals:
             sftp = await open_sftp(hive)
             leave = asyncio.Event()
-            serving = asyncio.create_task(engine(server.engine)(hive.app, _listening(settings, port), leave, ready))
+            run = engine(server.engine)
+            running = [run(hive.app, _listening(settings, port), leave, lambda: ready("server"))]
+            if "s3" in waiting:
+                listening = _listening(settings, s3_port)
+                running.append(run(at_port_of("s3", hive.app), listening, leave, lambda: ready("s3")))
+                log.info("s3", url=_url(settings, s3_port))
+            serving = asyncio.create_task(_all(running, leave))
             await _first(serving, signals.asked.wait())
             if sftp is not None:
                 await sftp.close()
@@ -127,6 +142,16 @@ async def _finish_requests(hive: Hive, signals: _Signals, grace_s: float) -> Non
         await in_flight.cut(CUT_S)
     if not await streams.none(CUT_S):
         await streams.cut(CUT_S)
+
+
+async def _all(running: Sequence[Coroutine[Any, Any, None]], leave: asyncio.Event) -> None:
+    """Run the servers until ``leave`` is set or one of them ends, which ends the others. Raises what ended it."""
+    tasks = [asyncio.ensure_future(one) for one in running]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leave.set()
+    await asyncio.gather(*tasks)
 
 
 async def _leave(serving: asyncio.Task[None]) -> None:
@@ -178,6 +203,11 @@ def _listening(settings: Settings, port: int) -> Listening:
         key=Path(server.tls_key) if server.tls_key else None,
         requests_at_once=2 * settings.limits.requests_at_once + settings.limits.streams_at_once,
     )
+
+
+def _url(settings: Settings, port: int) -> str:
+    scheme = "https" if settings.server.tls_certificate else "http"
+    return f"{scheme}://{_in_url(settings.server.host)}:{port}"
 
 
 def _in_url(host: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.frontends.api import (
+    access_keys,
     account,
     batch,
     changes,
@@ -42,6 +43,7 @@ _RESOURCES = (
     chunk,
     login,
     account,
+    access_keys,
     users,
     groups,
     quotas,

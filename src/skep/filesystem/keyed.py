@@ -1,0 +1,246 @@
+"""Buckets and keys in one transaction: finding, removing, copying what ``flat`` lists.
+
+What always holds: a bucket is a directory right below the root of a space; removing the last key of a directory
+removes the directory, unless it has facts of its own, and those above it that are then empty, up to the bucket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from skep.base.errors import InUse, NodeNotFound, VersionNotFound
+from skep.base.ids import Id
+from skep.db import Transaction, prepared, upsert
+from skep.db import schema as s
+from skep.filesystem import facts, trash, tree, versions
+from skep.filesystem.books import Books
+from skep.filesystem.facts import Facts
+from skep.filesystem.flat import Key
+from skep.filesystem.names import stored_segments
+from skep.filesystem.spaces import Space
+from skep.filesystem.tree import Above, Node, Place
+from skep.filesystem.versions import Version
+from skep.filesystem.writing import no_bucket
+
+BUCKETS_MAX = 10_000
+
+_n, _b = s.nodes.c, s.buckets.c
+_BUCKET = prepared(sa.select(_b.document).where(_b.node_id == sa.bindparam("node")))
+_PUT_BUCKET = upsert(s.buckets, ["node_id"], ["document"])
+_BUCKETS = prepared(
+    sa.select(_n.id, _n.name, _n.created_us, _b.document)
+    .join_from(s.nodes, s.buckets, _b.node_id == _n.id, isouter=True)
+    .where(_n.parent_id == sa.bindparam("root"), _n.version_id.is_(None), _n.name > sa.bindparam("after"))
+    .order_by(_n.name)
+    .limit(sa.bindparam("count"))
+)
+_ANY_CHILD = prepared(sa.select(_n.id).where(_n.parent_id == sa.bindparam("parent")).limit(1))
+_SETTINGS_BY_NAME = prepared(
+    sa.select(_b.document)
+    .select_from(s.buckets)
+    .join(s.nodes, _n.id == _b.node_id)
+    .join(s.spaces, s.spaces.c.root_id == _n.parent_id)
+    .where(_n.name == sa.bindparam("name"))
+    .limit(sa.bindparam("count"))
+)
+_VERSION = prepared(sa.select(*versions.COLUMNS).where(s.versions.c.id == sa.bindparam("id")))
+
+
+class Bucket(NamedTuple):
+    """A bucket and what was set for it; ``document`` is empty where nothing was."""
+
+    id: Id
+    name: str
+    created_us: int
+    document: Mapping[str, Any]
+
+
+class Found(NamedTuple):
+    """What a key leads to. A directory has no version; what is in the trash has no ``place``."""
+
+    bucket: Bucket
+    place: Place | None
+    node: Node
+    version: Version | None
+    facts: Facts | None
+
+
+class Removed(NamedTuple):
+    """What a removal did: the node that went to the trash, if one did; the version that went for good."""
+
+    trashed_id: Id | None = None
+    version_id: Id | None = None
+    purge_id: Id | None = None
+    """A node deleted for good that is still to be purged."""
+
+
+def document_of(text: str | None) -> dict[str, Any]:
+    """The JSON object of facts or of a bucket."""
+    loaded: dict[str, Any] = json.loads(text) if text else {}
+    return loaded
+
+
+def bucket(tx: Transaction, space: Space, name: str) -> Bucket:
+    """A bucket by name. Raises BucketNotFound."""
+    node = tree.child(tx, space.root_id, name)
+    if node is None or not node.is_directory:
+        raise no_bucket((name,))
+    return Bucket(node.id, node.name, node.created_us, settings(tx, node.id))
+
+
+def buckets(tx: Transaction, space: Space, after: str, count: int) -> list[Bucket]:
+    """Buckets of a space by name."""
+    rows = tx.rows(_BUCKETS, {"root": space.root_id, "after": after, "count": min(count, BUCKETS_MAX)})
+    return [Bucket(row[0], row[1], row[2], document_of(row[3])) for row in rows]
+
+
+def settings(tx: Transaction, bucket_id: Id) -> dict[str, Any]:
+    """What was set for a bucket."""
+    return document_of(tx.value(_BUCKET, {"node": bucket_id}))
+
+
+def settings_by_name(tx: Transaction, name: str, count: int) -> list[dict[str, Any]]:
+    """What was set for the buckets of that name in all spaces: for requests that carry no credential."""
+    return [document_of(row[0]) for row in tx.rows(_SETTINGS_BY_NAME, {"name": name, "count": count})]
+
+
+def put_settings(tx: Transaction, bucket_id: Id, document: Mapping[str, Any]) -> None:
+    """Keep the settings of a bucket."""
+    tx.run(_PUT_BUCKET, {"node_id": bucket_id, "document": json.dumps(document, separators=(",", ":"))})
+
+
+def remove_bucket(tx: Transaction, books: Books, space: Space, name: str, actor_id: Id) -> None:
+    """Delete an empty bucket. Raises BucketNotFound, InUse. The space must be locked."""
+    found = bucket(tx, space, name)
+    if tx.one(_ANY_CHILD, {"parent": found.id}) is not None:
+        raise InUse(f"the bucket {name!r} is not empty: delete what is in it first", bucket=name)
+    node = tree.node_by_id(tx, found.id)
+    assert node is not None
+    _remove_empty(tx, books, space, node, Above((space.root_id,), (name,), space.root_id), actor_id)
+
+
+def look(tx: Transaction, space: Space, key: Key, *, with_settings: bool = True) -> Found:
+    """The current version at a key. Raises BucketNotFound, NodeNotFound."""
+    place = tree.resolve(tx, space.root_id, key.segments)
+    if len(place.chain) < 2:
+        raise no_bucket(key.segments[:1])
+    node = place.node
+    if node is None or node.is_directory is not key.is_directory:
+        raise _no_key(key)
+    document = settings(tx, place.chain[1]) if with_settings else {}
+    of_bucket = Bucket(place.chain[1], key.segments[0], 0, document)
+    if node.version_id is None:
+        known = facts.of(tx, node.id)
+        if known is None and tx.one(_ANY_CHILD, {"parent": node.id}) is not None:
+            raise _no_key(key)
+        return Found(of_bucket, place, node, None, known)
+    return Found(of_bucket, place, node, versions.of_file(tx, node, None), facts.of(tx, node.version_id))
+
+
+def look_at_version(tx: Transaction, space: Space, key: Key, version_id: Id) -> Found:
+    """A version at a key by its id, also where the file is in the trash.
+
+    Raises BucketNotFound, VersionNotFound; InUse where the id is that of a file in the trash: a delete marker.
+    """
+    of_bucket = bucket(tx, space, key.segments[0])
+    missing = VersionNotFound("the key has no such version", key="/".join(key.segments[1:]))
+    row = tx.one(_VERSION, {"id": version_id})
+    if row is None:
+        if trashed_at(tx, space, key, version_id) is not None:
+            raise InUse("this version is a delete marker: it has no content")
+        raise missing
+    version = Version._make(row)
+    node = tree.node_by_id(tx, version.node_id)
+    if node is None or node.space_id != space.id:
+        raise missing
+    place = tree.resolve(tx, space.root_id, key.segments)
+    if place.node is None or place.node.id != node.id:
+        if trashed_at(tx, space, key, node.id) is None:
+            raise missing
+        place = place._replace(node=None)
+    return Found(of_bucket, place if place.node else None, node, version, facts.of(tx, version.id))
+
+
+def trashed_at(tx: Transaction, space: Space, key: Key, node_id: Id) -> Node | None:
+    """The file of that id, if it was deleted at the key and is in the trash."""
+    entry = trash.entry(tx, node_id)
+    if entry is None or entry[1] != space.id or stored_segments(entry[3]) != key.segments:
+        return None
+    node = tree.node_by_id(tx, node_id)
+    return None if node is None or node.is_directory else node
+
+
+def remove(tx: Transaction, books: Books, space: Space, key: Key, actor_id: Id, *, for_good: bool) -> Removed:
+    """Remove a key; that nothing is there is fine. Raises BucketNotFound. The space must be locked."""
+    place = tree.resolve(tx, space.root_id, key.segments)
+    if len(place.chain) < 2:
+        raise no_bucket(key.segments[:1])
+    node = place.node
+    if node is None or node.is_directory is not key.is_directory:
+        return Removed()
+    above = Above(place.chain, place.segments, space.root_id)
+    removed = Removed()
+    if node.is_directory:
+        facts.drop(tx, [node.id])
+        if tx.one(_ANY_CHILD, {"parent": node.id}) is not None:
+            return removed
+        space = _remove_empty(tx, books, space, node, above, actor_id)
+    else:
+        number = trash.put(tx, books, space, node, above, actor_id, for_good=for_good)
+        space = space._replace(last_change=number)
+        removed = Removed(purge_id=node.id) if for_good else Removed(trashed_id=node.id)
+    prune(tx, books, space, above, actor_id)
+    return removed
+
+
+def prune(tx: Transaction, books: Books, space: Space, above: Above, actor_id: Id) -> None:
+    """Delete the directories above what went, from below, as long as they are empty and have no facts."""
+    for depth in range(len(above.chain) - 1, 1, -1):
+        directory_id = above.chain[depth]
+        if tx.one(_ANY_CHILD, {"parent": directory_id}) is not None or facts.of(tx, directory_id) is not None:
+            return
+        node = tree.node_by_id(tx, directory_id)
+        if node is None:
+            return
+        way = Above(above.chain[:depth], above.segments[:depth], above.top_id)
+        space = _remove_empty(tx, books, space, node, way, actor_id)
+
+
+def _remove_empty(tx: Transaction, books: Books, space: Space, node: Node, above: Above, actor_id: Id) -> Space:
+    number = trash.put(tx, books, space, node, above, actor_id, for_good=True)
+    trash.purge_step(tx, books, space, node.id)
+    return space._replace(last_change=number)
+
+
+def drop_version(tx: Transaction, books: Books, space: Space, found: Found, actor_id: Id) -> Removed:
+    """Delete one version for good; of the current one the next older takes the place, of the only one the file goes.
+
+    The space must be locked.
+    """
+    version, node = found.version, found.node
+    assert version is not None
+    gone = versions.Kept(version.id, node.id, version.size_bytes, version.manifest)
+    if version.id != node.version_id:
+        versions.let_go(tx, books, space, [gone])
+        return Removed(version_id=version.id)
+    older = versions.page(tx, node.id, version.number, 1)
+    if older:
+        versions.step_back(tx, books, space, node, older[0], found.place, actor_id)
+        versions.let_go(tx, books, space, [gone])
+        return Removed(version_id=version.id)
+    if found.place is None:
+        trash.forget(tx, books, space, node.id, actor_id)
+    else:
+        above = Above(found.place.chain, found.place.segments, space.root_id)
+        number = trash.put(tx, books, space, node, above, actor_id, for_good=True)
+        prune(tx, books, space._replace(last_change=number), above, actor_id)
+    return Removed(version_id=version.id, purge_id=node.id)
+
+
+def _no_key(key: Key) -> NodeNotFound:
+    name = "/".join(key.segments[1:]) + ("/" if key.is_directory else "")
+    return NodeNotFound(f"the key {name[:200]!r} does not exist", key=name)

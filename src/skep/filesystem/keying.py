@@ -1,0 +1,281 @@
+"""The face for doors that know buckets and keys instead of directories and paths."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from skep.base.errors import NodeNotFound
+from skep.base.ids import Id
+from skep.chunks.manifest import Manifest
+from skep.crypto.keys import DomainKeys
+from skep.db import Transaction
+from skep.filesystem import access, copies, facts, flat, keyed, spaces, trash, writing
+from skep.filesystem.core import READ, WRITE, Core
+from skep.filesystem.facts import Facts
+from skep.filesystem.flat import Entry, Key, parse_key
+from skep.filesystem.keyed import Bucket, Found, Removed
+from skep.filesystem.ports import ContentStore
+from skep.filesystem.records import ALWAYS, Conditions, WriteResult
+from skep.filesystem.versions import Version
+
+if TYPE_CHECKING:
+    from skep.auth.records import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedContent:
+    """What is at a key, ready to be read. ``version`` None: a directory, which has no bytes."""
+
+    bucket: Bucket
+    node_id: Id
+    version: Version | None
+    facts: Facts | None
+    created_us: int
+    domain: DomainKeys
+    chunks: ContentStore
+
+    @property
+    def size_bytes(self) -> int:
+        return 0 if self.version is None else self.version.size_bytes
+
+    async def read(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """The verified bytes of a range that lies within the content."""
+        if self.version is None or not length:
+            return
+        async for part in self.chunks.read(self.domain, Manifest.decode(self.version.manifest), offset, length):
+            yield part
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOrder:
+    """What a copy takes along. None keeps what the source has."""
+
+    facts: Callable[[Found], Facts | None]
+    mime: Callable[[Version], str | None]
+    modified_us: Callable[[Version], int | None]
+    check: Callable[[Found], None]
+    """Raises what forbids the copy, such as a condition on the source."""
+
+
+class Keying(Core):
+    """Buckets and keys of a space. ``space_id`` None is the principal's own."""
+
+    def key(self, bucket: str, key: str) -> Key:
+        """The path of a key. Raises InvalidPath, InvalidName where there can be none."""
+        return parse_key(bucket, key, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)
+
+    async def buckets(
+        self, principal: Principal, space_id: Id | None, after: str = "", count: int = 1000
+    ) -> list[Bucket]:
+        """The buckets of a space by name."""
+        principal.require(READ)
+        return await self._db.read(lambda tx: keyed.buckets(tx, _whole(tx, principal, space_id), after, count))
+
+    async def bucket(self, principal: Principal, space_id: Id | None, name: str) -> Bucket:
+        """One bucket. Raises BucketNotFound."""
+        return await self._db.glance(lambda tx: keyed.bucket(tx, _whole(tx, principal, space_id), name))
+
+    async def bucket_settings(self, name: str, count: int) -> list[dict[str, Any]]:
+        """What was set for the buckets of that name, whosever they are; for answers that reveal nothing else."""
+        return await self._db.read(lambda tx: keyed.settings_by_name(tx, name, count))
+
+    async def set_bucket(
+        self, principal: Principal, space_id: Id | None, name: str, changes: Mapping[str, Any]
+    ) -> None:
+        """Merge settings of a bucket; a None takes one away. Raises BucketNotFound."""
+        principal.require(WRITE)
+
+        def work(tx: Transaction) -> None:
+            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            found = keyed.bucket(tx, space, name)
+            merged = {**found.document, **changes}
+            keyed.put_settings(tx, found.id, {key: value for key, value in merged.items() if value is not None})
+
+        await self._db.write(work)
+
+    async def remove_bucket(self, principal: Principal, space_id: Id | None, name: str) -> None:
+        """Delete an empty bucket. Raises BucketNotFound, InUse."""
+        principal.require(WRITE)
+
+        def work(tx: Transaction) -> None:
+            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            keyed.remove_bucket(tx, self.books, space, name, principal.user_id)
+
+        await self._commit(work)
+
+    async def keys(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        bucket: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        rolled: bool = False,
+        count: int = 1000,
+    ) -> list[Entry | str]:
+        """Up to ``count`` keys with a prefix after a key; ``rolled``: what has a further slash as its text up to there.
+
+        Raises BucketNotFound.
+        """
+        principal.require(READ)
+
+        def work(tx: Transaction) -> list[Entry | str]:
+            found = keyed.bucket(tx, _whole(tx, principal, space_id), bucket)
+            listed: list[Entry | str] = []
+            for one in flat.walk(tx, found.id, prefix, after, rolled=rolled, count=count):
+                listed.append(one)
+                if len(listed) >= count:
+                    break
+            return listed
+
+        return await self._db.read(work)
+
+    async def open_key(
+        self, principal: Principal, space_id: Id | None, key: Key, version_id: Id | None = None
+    ) -> KeyedContent:
+        """What is at a key, or was. Raises BucketNotFound, NodeNotFound, VersionNotFound; InUse: a delete marker."""
+        principal.require(READ)
+
+        def work(tx: Transaction) -> tuple[Found, Id]:
+            space = _whole(tx, principal, space_id)
+            return _find(tx, space, key, version_id), space.domain_id
+
+        found, domain_id = await self._db.glance(work)
+        created_us = found.node.created_us if found.version is None else found.version.created_us
+        domain = await self._chunks.domain(domain_id)
+        return KeyedContent(found.bucket, found.node.id, found.version, found.facts, created_us, domain, self._chunks)
+
+    async def mark_directory(self, principal: Principal, space_id: Id | None, key: Key, known: Facts) -> None:
+        """Make the directory of a key, and give it facts, so that it is a key whatever is in it.
+
+        Raises BucketNotFound; NameClash where a file is in the way.
+        """
+        principal.require(WRITE)
+
+        def work(tx: Transaction) -> None:
+            space = _whole(tx, principal, space_id)
+            keyed.bucket(tx, space, key.segments[0])
+            node, _ = writing.make_directory(
+                tx, self.books, space, principal.user_id, key.segments, parents=True, exist_ok=True
+            )
+            facts.put(tx, node.id, known)
+
+        await self._commit(work)
+
+    async def remove_key(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        key: Key,
+        *,
+        for_good: bool,
+        conditions: Callable[[Found], None] | None = None,
+    ) -> Removed:
+        """Remove a key: its file to the trash or for good. That nothing is there is fine. Raises BucketNotFound."""
+        principal.require(WRITE)
+
+        def work(tx: Transaction) -> tuple[Id, Removed]:
+            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            if conditions is not None:
+                conditions(keyed.look(tx, space, key))
+            return space.id, keyed.remove(tx, self.books, space, key, principal.user_id, for_good=for_good)
+
+        return await self._removed(*await self._commit(work))
+
+    async def remove_version(
+        self, principal: Principal, space_id: Id | None, key: Key, version_id: Id
+    ) -> tuple[Removed, bool]:
+        """Delete one version for good; of a file in the trash its own id brings it back: whether that was it.
+
+        Raises BucketNotFound, VersionNotFound; Conflict where a newer file has the key.
+        """
+        principal.require(WRITE)
+
+        def work(tx: Transaction) -> tuple[Id, Removed, bool]:
+            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            if keyed.trashed_at(tx, space, key, version_id) is not None:
+                path = "/" + "/".join(key.segments)
+                writing.make_directory(
+                    tx, self.books, space, principal.user_id, key.segments[:-1], parents=True, exist_ok=True
+                )
+                trash.restore(tx, self.books, spaces.lock(tx, space.id), version_id, path, principal.user_id)
+                return space.id, Removed(), True
+            found = keyed.look_at_version(tx, space, key, version_id)
+            return space.id, keyed.drop_version(tx, self.books, space, found, principal.user_id), False
+
+        space_id_, removed, was_marker = await self._commit(work)
+        return await self._removed(space_id_, removed), was_marker
+
+    async def _removed(self, space_id: Id, removed: Removed) -> Removed:
+        more = removed.purge_id is not None
+        while more:
+            more = await self._db.write(
+                lambda tx: trash.purge_step(tx, self.books, spaces.lock(tx, space_id), removed.purge_id or b"")
+            )
+        return removed
+
+    async def copy_key(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        source: Key,
+        version_id: Id | None,
+        target: Key,
+        order: CopyOrder,
+        conditions: Conditions = ALWAYS,
+    ) -> WriteResult:
+        """Make the content of one key that of another; no bytes move.
+
+        Raises BucketNotFound, NodeNotFound, VersionNotFound, NameClash, PreconditionFailed, QuotaExceeded.
+        """
+        principal.require(WRITE)
+        principal.require(READ)
+
+        def work(tx: Transaction) -> WriteResult:
+            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            found = _find(tx, space, source, version_id)
+            version = found.version
+            if version is None:
+                raise NodeNotFound("a directory has no content to copy", key="/".join(source.segments[1:]))
+            order.check(found)
+            content = copies.content_of(version, Manifest.decode(version.manifest), order.facts(found))
+            item = writing.Incoming(
+                target.segments, content, order.mime(version), order.modified_us(version), conditions, below=1
+            )
+            return writing.put_file(tx, self.books, space, principal.user_id, item, parents=True)
+
+        return await self._commit(work)
+
+    async def change_facts(
+        self,
+        principal: Principal,
+        space_id: Id | None,
+        key: Key,
+        version_id: Id | None,
+        change: Callable[[Facts | None], Facts],
+    ) -> Found:
+        """Change what is kept of a version; as it was found before. Raises what ``open_key`` raises."""
+        principal.require(WRITE)
+
+        def work(tx: Transaction) -> Found:
+            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            found = _find(tx, space, key, version_id)
+            about_id = found.node.id if found.version is None else found.version.id
+            facts.put(tx, about_id, change(found.facts))
+            return found
+
+        return await self._commit(work)
+
+
+def _whole(tx: Transaction, principal: Principal, space_id: Id | None) -> spaces.Space:
+    """A space that the principal has all of: a share has no buckets. Raises SpaceNotFound, Forbidden."""
+    return access.owned(access.space(tx, principal, space_id, None), "use it by buckets and keys")
+
+
+def _find(tx: Transaction, space: spaces.Space, key: Key, version_id: Id | None) -> Found:
+    if version_id is None:
+        return keyed.look(tx, space, key)
+    return keyed.look_at_version(tx, space, key, version_id)
