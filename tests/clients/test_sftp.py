@@ -167,13 +167,20 @@ def test_sshfs(sftp_hive: SftpHive, program: Program, tmp_path: Path) -> None:
         subprocess.run([unmount, "-u", mount], check=True, timeout=30)
 
 
-async def test_an_upload_that_breaks_off_leaves_the_old_version(sftp_hive: SftpHive) -> None:
+@pytest.mark.parametrize("end", ["reset", "disconnect", "channel"])
+async def test_an_upload_that_breaks_off_leaves_the_old_version(sftp_hive: SftpHive, end: str) -> None:
     async with sftp_hive.connect() as ssh, ssh.start_sftp_client() as sftp:
         async with sftp.open("/torn", "wb") as file:
             await file.write(b"old and whole")
         file = await sftp.open("/torn", "wb")
         await file.write(b"new, and never closed", 0)
-        ssh.abort()
+        if end == "channel":
+            sftp.exit()
+            await sftp.wait_closed()
+        elif end == "disconnect":
+            ssh.close()
+        else:
+            ssh.abort()
     async with sftp_hive.connect() as ssh, ssh.start_sftp_client() as sftp:
         async with sftp.open("/torn", "rb") as file:
             assert await file.read() == b"old and whole"
