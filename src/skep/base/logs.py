@@ -38,6 +38,10 @@ _request_id: ContextVar[str] = ContextVar("skep_request_id", default="")
 EventFields = MutableMapping[str, Any]
 
 
+_TOLD_ANYWAY = ("python_multipart", "asyncssh")
+"""Libraries that warn of what strangers send: they get an answer, and could fill the disk with lines."""
+
+
 def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up logging for the process; ``stream`` is standard error unless given. Safe to call again."""
     target = stream or sys.stderr
@@ -140,3 +144,5 @@ def _adopt_standard_logging(level: int) -> None:
     root.setLevel(max(level, logging.INFO))
     for noisy in ("httpx", "httpcore", "hpack", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for told in _TOLD_ANYWAY:
+        logging.getLogger(told).setLevel(logging.ERROR)
