@@ -95,8 +95,6 @@ class HiveFiles(SFTPServer):
         principal = await self._who()
         principal.require("files:write")
         node, creates = file.node, bool(pflags & asyncssh.FXF_CREAT)
-        if file.path in self._written:
-            raise SFTPFailure(f"{file.path} is being written in this session: close it first")
         if node is None:
             if not creates:
                 raise SFTPNoSuchFile(f"there is no {file.path}")

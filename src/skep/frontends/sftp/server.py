@@ -9,7 +9,9 @@ from collections import Counter
 from typing import Any, cast
 
 import asyncssh
-from asyncssh.sftp import SFTPServerHandler
+from asyncssh import SFTPBadMessage
+from asyncssh.packet import SSHPacket
+from asyncssh.sftp import MAX_SFTP_PACKET_LEN, SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
 from skep.auth import Principal
@@ -191,6 +193,13 @@ class _Session(SSHServerStreamSession[bytes]):
         self._conn.create_task(_Handler(files, reader, writer).run(), reader.logger)
 
 
+class _Packet(SSHPacket):
+    """A packet whose end is not looked at."""
+
+    def check_end(self) -> None:
+        pass
+
+
 class _Handler(SFTPServerHandler):
     """The packets of a session, one after the other; the library's own, but for its end and its patience.
 
@@ -201,6 +210,15 @@ class _Handler(SFTPServerHandler):
     def __init__(self, files: HiveFiles, reader: SSHReader[bytes], writer: SSHWriter[bytes]) -> None:
         super().__init__(files, reader, writer, 3)
         self._files = files
+
+    async def recv_packet(self) -> SSHPacket:
+        """The next packet. Bytes behind its fields are let be, as OpenSSH does: rclone 1.60 sends such writes."""
+        if self._reader is None:
+            raise EOFError
+        length = int.from_bytes(await self._reader.readexactly(4), "big")
+        if length > MAX_SFTP_PACKET_LEN:
+            raise SFTPBadMessage(f"a packet has at most {MAX_SFTP_PACKET_LEN} bytes, not {length}")
+        return _Packet(await self._reader.readexactly(length))
 
     async def _process_packet(self, pkttype: int, pktid: int, packet: Any) -> None:
         await super()._process_packet(pkttype, pktid, packet)
