@@ -18,7 +18,8 @@ class Principal:
     """Whoever a request acts as.
 
     ``scopes`` are the effective ones: what the credential was given, within what the user may
-    have. ``session_id`` is set where a session's token was shown (kind ``token``).
+    have. ``session_id`` is set where a session's token was shown (kind ``token``). ``lock_tokens`` are
+    those of the locks that the request says it knows of.
     """
 
     user_id: Id
@@ -28,6 +29,7 @@ class Principal:
     scopes: frozenset[str]
     kind: PrincipalKind
     session_id: Id | None = None
+    lock_tokens: frozenset[Id] = frozenset()
 
     def require(self, scope: str) -> None:
         """Return if the principal has the scope, else raise Forbidden."""

@@ -13,7 +13,8 @@
     │              ObjectNotFound, UploadNotFound → UploadExpired,
     │              BucketNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld,
-    │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished
+    │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
+    │              Locked
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
     │                  TooManyUploads
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
@@ -309,6 +310,12 @@ class UploadUnfinished(Conflict):
     """The upload does not have all its bytes yet."""
 
     code = "upload-unfinished"
+
+
+class Locked(Conflict):
+    """Somebody holds a lock on it: wait for them, or present the lock's token (``Lock-Token``)."""
+
+    code = "locked"
 
 
 class LimitReached(SkepError):

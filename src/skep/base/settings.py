@@ -114,6 +114,9 @@ class FilesystemSettings(msgspec.Struct, frozen=True, kw_only=True):
     attributes_bytes_max: Annotated[int, Meta(ge=0, le=2**24)]
     uploads_max: Count
     upload_kept_s: Annotated[float, Meta(ge=60, le=365 * 86_400)]
+    lock_max_s: Annotated[float, Meta(ge=10, le=30 * 86_400)]
+    properties_max: Annotated[int, Meta(ge=1, le=100_000)]
+    properties_bytes_max: Annotated[int, Meta(ge=1024, le=2**24)]
 
 
 class S3Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ What always holds:
   uploads into it hold, and of a personal space also of its owner's objects;
 - ``nodes.size_bytes`` of a directory is the sum of the current sizes below it;
 - ``nodes.changed`` of a directory is the number of the last change at or below it: its ETag;
+- ``spaces.locked_until_us`` is not before the end of any lock in the space;
 - change numbers of one space have no gaps: they are given in the transaction that makes them.
 """
 
@@ -290,6 +291,7 @@ spaces = _table(
     _column("last_change", INT, server_default="0"),
     _column("first_change", INT, server_default="1"),  # the oldest that the journal still has
     _column("created_us", INT),
+    _column("locked_until_us", INT, server_default="0"),  # no lock in it is in force at or after this time
     sa.UniqueConstraint("kind", "owner_id"),
 )
 nodes = _table(
@@ -426,6 +428,27 @@ upload_parts = _table(
     _column("checksums", TEXT, null=True),  # JSON: others that the door asked for, in hex
     _column("created_us", INT),
     clustered=True,
+)
+# Properties that clients put on nodes for themselves, which mean nothing to Skep (RFC 4918: dead properties).
+properties = _table(
+    "properties",
+    _column("node_id", ID, primary_key=True),
+    _column("name", KEYTEXT, primary_key=True),  # {namespace}local
+    _column("value", TEXT),  # the whole XML element
+    clustered=True,
+)
+# Write locks that clients hold (RFC 4918 section 7).
+locks = _table(
+    "locks",
+    _column("token", ID, primary_key=True),
+    _column("space_id", ID, index=True),
+    _column("node_id", ID),
+    _column("is_shared", FLAG),
+    _column("is_deep", FLAG),  # holds for all that is below, too
+    _column("owner", TEXT),  # the XML element by which the client calls itself
+    _column("user_id", ID),
+    _column("created_us", INT),
+    _column("expires_us", INT, index=True),
 )
 
 # --- events ---------------------------------------------------------------------------------

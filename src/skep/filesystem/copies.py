@@ -1,8 +1,8 @@
 """Copying: new nodes that reference the same chunks; no bytes move.
 
-Between domains the service wrote the contents anew first. A copy takes the current versions, the attributes and the
-asking user's tags along; the older versions stay behind. A file copied onto a file becomes a new version of it;
-whatever else is replaced goes to the trash. The rules are those of ``moves``.
+Between domains the service wrote the contents anew first. A copy takes the current versions, the attributes, the
+dead properties and the asking user's tags along; the older versions stay behind. A file copied onto a file becomes a
+new version of it; whatever else is replaced goes to the trash. The rules are those of ``moves``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from skep.base.errors import ContentsChanged, InvalidPath
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
-from skep.filesystem import facts, moves, quota, subtree, tags, versions, views
+from skep.filesystem import facts, moves, properties, quota, subtree, tags, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.facts import Facts
 from skep.filesystem.growth import Content, Directory, Growth, Row
@@ -34,8 +34,10 @@ def copy(
     conditions: Conditions,
     actor_id: Id,
     manifests: Mapping[Id, Manifest] | None = None,
+    *,
+    shallow: bool = False,
 ) -> Node:
-    """Copy a node, with all below it, to a path; the new node.
+    """Copy a node, with all below it unless ``shallow``, to a path; the new node.
 
     Raises what ``moves.move`` raises; also InvalidPath where source and target are the same.
     """
@@ -48,7 +50,7 @@ def copy(
     if place.node is not None and place.node.id == node_id:
         raise InvalidPath(f'"{source.path}" cannot be copied onto itself', path=source.path)
     moves.check_target(source, place, target)
-    nodes = subtree.nodes_below(tx, node, books.limits.tree_max)
+    nodes = [node] if shallow else subtree.nodes_below(tx, node, books.limits.tree_max)
     contents = _contents(tx, nodes, manifests, same_domain=here.domain_id == there.domain_id)
     quota.require_room(there, sum(one.size_bytes for one in nodes if not one.is_directory))
     onto = place.node if place.node is not None and not node.is_directory and not place.node.is_directory else None
@@ -58,7 +60,11 @@ def copy(
     parent = Directory(place.chain[-1], join_path(target.segments[:-1]), place.chain, False)
     made = _grow(growth, parent, place.name, source, nodes, contents, onto)
     growth.flush(tx)
-    tags.copy(tx, actor_id, {old_id: row["id"] for old_id, row in made.items()})
+    copied = {old_id: row["id"] for old_id, row in made.items()}
+    tags.copy(tx, actor_id, copied)
+    if onto is not None:
+        properties.drop(tx, [onto.id])
+    properties.copy(tx, copied)
     facts.copy(tx, {old_id: row["id"] for old_id, row in made.items() if row["kind"] == "directory"})
     return Node(**made[node.id])
 

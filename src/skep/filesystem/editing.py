@@ -12,7 +12,7 @@ from skep.base.errors import BadInput, BodyTooLarge, InvalidPath
 from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
-from skep.filesystem import mimes, moves, tree, views
+from skep.filesystem import locks, mimes, moves, tree, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import attributes_of
 from skep.filesystem.moves import Source, Target
@@ -71,10 +71,12 @@ def update(
         space = views.lock(tx, space)
         source = moves.living(tx, space, node_id)
     if change.is_of_facts:
-        _update_facts(tx, books, source, change, actor_id)
+        locks.require_writable(tx, books, space, actor_id, source.above.chain, node_id)
+        update_facts(tx, books, source, change, actor_id)
 
 
-def _update_facts(tx: Transaction, books: Books, source: Source, change: Change, actor_id: Id) -> None:
+def update_facts(tx: Transaction, books: Books, source: Source, change: Change, actor_id: Id) -> None:
+    """Write the facts that change, and that they did: also where none does, for what is kept beside the node."""
     node = source.node
     if change.mime is not None and node.is_directory:
         raise BadInput(f'"{source.path}" is a directory: it has no media type')

@@ -23,7 +23,7 @@ from skep.chunks.manifest import Manifest
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.filesystem import facts as facts_
-from skep.filesystem import quota, tree, versions, views
+from skep.filesystem import locks, quota, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.facts import Facts
 from skep.filesystem.names import Segments, child_path, join_path
@@ -90,6 +90,7 @@ class Growth:
         self._facts: list[Row] = []
         self._directories: dict[Segments, Directory] = {}
         self._pending: dict[tuple[Id, str], Row] = {}
+        self._guarded: list[tuple[Directory, Id | None]] = []
 
     def look(self, tx: Transaction, segments: Segments, *, parents: bool) -> tuple[Directory | None, Row | None]:
         """The parent directory of a path and the node that is there, each None where there is none yet.
@@ -167,6 +168,7 @@ class Growth:
         attributes: str | None = None,
     ) -> Directory:
         """A new, empty directory in one that has no such name."""
+        self._guarded.append((parent, None))
         row = self._new_row(parent, name, "directory", modified_us, attributes)
         made = Directory(row["id"], child_path(parent.path, name), (*parent.chain, row["id"]), True)
         self._note(Note("created", made.id, "directory", self.space.whole(made.path), 0), made.chain, 0)
@@ -185,6 +187,7 @@ class Growth:
     ) -> tuple[Row, Row]:
         """A file of this content, new or a new version of the one that is ``there``: its row and the version's."""
         is_new = there is None
+        self._guarded.append((parent, None if there is None else there["id"]))
         row = self._new_row(parent, name, "file", modified_us, attributes) if there is None else there
         old_bytes: int = row["size_bytes"]
         number = (row["version_number"] or 0) + 1
@@ -278,10 +281,17 @@ class Growth:
         self._touches.add(directories, number, delta_bytes)
         return number
 
+    def guard(self, tx: Transaction, parent: Directory, node_id: Id | None) -> None:
+        """Raise Locked if a node of a directory, or a new one (None), may not be written for a lock."""
+        locks.require_writable(tx, self._books, self.space, self._actor_id, parent.chain, node_id)
+
     def flush(self, tx: Transaction) -> None:
-        """Write it all. Raises QuotaExceeded."""
+        """Write it all. Raises QuotaExceeded, Locked."""
         if not self._notes:
             return
+        if locks.any_in_force(tx, self.space):
+            for parent, node_id in self._guarded:
+                self.guard(tx, parent, node_id)
         if self.added_bytes:
             quota.charge(tx, self.space, self.added_bytes)
         self._books.record(tx, self.space, self._notes, self._actor_id)

@@ -9,7 +9,7 @@ from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.durability.objects import drop_objects_of
-from skep.filesystem import facts, shares, spaces
+from skep.filesystem import facts, locks, properties, shares, spaces
 from skep.filesystem.service import Filesystem
 from skep.filesystem.uploads import growing as uploads
 
@@ -68,6 +68,8 @@ class SpaceHooks:
             raise InUse(f"the space of {owner} still holds files: delete them and empty its trash first")
         uploads.drop_of_space(tx, self._filesystem.books, space.id)
         tx.run(_DELETE_CHANGES, {"space": space.id})
+        properties.drop(tx, [space.root_id])
+        locks.end_below(tx, space, space.root_id)
         shares.remove_on(tx, [space.root_id])
         tx.run(_DELETE_NODE, {"node": space.root_id})
         facts.drop(tx, [space.root_id])

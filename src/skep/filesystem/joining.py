@@ -125,4 +125,6 @@ class Joiner:
 
     def _work(self, tx: Transaction, key: Key, items: Sequence[Incoming]) -> Outcomes:
         space = access.space(tx, key.principal, key.space_id, "create")
-        return writing.put_files(tx, self._books, space, key.principal.user_id, items, parents=key.parents)
+        return writing.put_files(
+            tx, self._books.of(key.principal), space, key.principal.user_id, items, parents=key.parents
+        )

@@ -38,7 +38,9 @@ class Keeping(Core):
                 access.owned(space, "delete for good")
             source = moves.living(tx, space, node_id)
             moves.require(source, conditions)
-            trash.put(tx, self.books, space, source.node, source.above, principal.user_id, for_good=permanently)
+            trash.put(
+                tx, self.books.of(principal), space, source.node, source.above, principal.user_id, for_good=permanently
+            )
             return space.id
 
         space_id = await self._commit(work)
@@ -86,7 +88,7 @@ class Keeping(Core):
 
         def work(tx: Transaction) -> NodeInfo:
             space = views.lock(tx, access.trashed(tx, principal, node_id))
-            trash.restore(tx, self.books, space, node_id, target_path, principal.user_id)
+            trash.restore(tx, self.books.of(principal), space, node_id, target_path, principal.user_id)
             now = moves.living(tx, space, node_id)
             return info.described(tx, space, now.node, now.path, principal.user_id)
 
@@ -98,7 +100,7 @@ class Keeping(Core):
 
         def work(tx: Transaction) -> Id:
             space = spaces.lock(tx, access.owned(access.trashed(tx, principal, node_id), "empty the trash").id)
-            trash.forget(tx, self.books, space, node_id, principal.user_id)
+            trash.forget(tx, self.books.of(principal), space, node_id, principal.user_id)
             return space.id
 
         await self.purge_rest(await self._commit(work), node_id)
@@ -147,7 +149,7 @@ class Keeping(Core):
             old = versions.of_file(tx, source.node, number)
             content = copies.content_of(old, Manifest.decode(old.manifest), facts.of(tx, old.id))
             item = writing.Incoming(source.above.segments, content, old.mime, old.modified_us, ALWAYS)
-            return writing.put_file(tx, self.books, space, principal.user_id, item, parents=False)
+            return writing.put_file(tx, self.books.of(principal), space, principal.user_id, item, parents=False)
 
         return await self._commit(work)
 
@@ -158,6 +160,6 @@ class Keeping(Core):
         def work(tx: Transaction) -> None:
             found = access.living_file(tx, principal, node_id, "write")
             space = spaces.lock(tx, access.owned(found.space, "delete versions").id)
-            versions.drop(tx, self.books, space, moves.living(tx, space, node_id).node, number)
+            versions.drop(tx, self.books.of(principal), space, moves.living(tx, space, node_id).node, number)
 
         await self._commit(work)

@@ -101,7 +101,7 @@ class Keying(Core):
 
         def work(tx: Transaction) -> None:
             space = spaces.lock(tx, _whole(tx, principal, space_id).id)
-            keyed.remove_bucket(tx, self.books, space, name, principal.user_id)
+            keyed.remove_bucket(tx, self.books.of(principal), space, name, principal.user_id)
 
         await self._commit(work)
 
@@ -159,7 +159,7 @@ class Keying(Core):
             space = _whole(tx, principal, space_id)
             keyed.bucket(tx, space, key.segments[0])
             node, _ = writing.make_directory(
-                tx, self.books, space, principal.user_id, key.segments, parents=True, exist_ok=True
+                tx, self.books.of(principal), space, principal.user_id, key.segments, parents=True, exist_ok=True
             )
             facts.put(tx, node.id, known)
 
@@ -181,7 +181,9 @@ class Keying(Core):
             space = spaces.lock(tx, _whole(tx, principal, space_id).id)
             if conditions is not None:
                 conditions(keyed.look(tx, space, key))
-            return space.id, keyed.remove(tx, self.books, space, key, principal.user_id, for_good=for_good)
+            return space.id, keyed.remove(
+                tx, self.books.of(principal), space, key, principal.user_id, for_good=for_good
+            )
 
         return await self._removed(*await self._commit(work))
 
@@ -199,12 +201,20 @@ class Keying(Core):
             if keyed.trashed_at(tx, space, key, version_id) is not None:
                 path = "/" + "/".join(key.segments)
                 writing.make_directory(
-                    tx, self.books, space, principal.user_id, key.segments[:-1], parents=True, exist_ok=True
+                    tx,
+                    self.books.of(principal),
+                    space,
+                    principal.user_id,
+                    key.segments[:-1],
+                    parents=True,
+                    exist_ok=True,
                 )
-                trash.restore(tx, self.books, spaces.lock(tx, space.id), version_id, path, principal.user_id)
+                trash.restore(
+                    tx, self.books.of(principal), spaces.lock(tx, space.id), version_id, path, principal.user_id
+                )
                 return space.id, Removed(), True
             found = keyed.look_at_version(tx, space, key, version_id)
-            return space.id, keyed.drop_version(tx, self.books, space, found, principal.user_id), False
+            return space.id, keyed.drop_version(tx, self.books.of(principal), space, found, principal.user_id), False
 
         space_id_, removed, was_marker = await self._commit(work)
         return await self._removed(space_id_, removed), was_marker
@@ -245,7 +255,7 @@ class Keying(Core):
             item = writing.Incoming(
                 target.segments, content, order.mime(version), order.modified_us(version), conditions, below=1
             )
-            return writing.put_file(tx, self.books, space, principal.user_id, item, parents=True)
+            return writing.put_file(tx, self.books.of(principal), space, principal.user_id, item, parents=True)
 
         return await self._commit(work)
 

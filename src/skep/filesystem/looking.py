@@ -6,7 +6,7 @@ import asyncio
 from itertools import count as count_from
 from typing import TYPE_CHECKING
 
-from skep.base.errors import BadInput, InvalidCursor, InvalidSize, SpaceNotFound
+from skep.base.errors import BadInput, InvalidCursor, InvalidSize, NodeNotFound, SpaceNotFound
 from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
@@ -134,7 +134,27 @@ class Looking(Core):
             node = info.seen(source.space, info.node_info(source.node, source.path))
             return node, chosen, source.space.domain_id
 
-        node, chosen, domain_id = await self._db.glance(work)
+        return await self._opened(*await self._db.glance(work))
+
+    async def open_path(self, principal: Principal, space_id: Id | None, path: str) -> FileContent:
+        """The current version of the file at a path, ready to be read.
+
+        Raises NodeNotFound (nothing there, or a directory), SpaceNotFound, InvalidPath, InvalidName.
+        """
+        principal.require(READ)
+        segments = self._split(path)
+
+        def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Id]:
+            space = access.space(tx, principal, space_id, "read")
+            place = views.resolve(tx, space, segments)
+            node = tree.found(place)
+            if node.is_directory:
+                raise NodeNotFound(f'file "{place.path}" does not exist: it is a directory', path=place.path)
+            return info.seen(space, info.node_info(node, place.path)), versions.of_file(tx, node, None), space.domain_id
+
+        return await self._opened(*await self._db.glance(work))
+
+    async def _opened(self, node: NodeInfo, chosen: versions.Version, domain_id: Id) -> FileContent:
         return FileContent(
             node,
             info.version_info(chosen, node.version_number),

@@ -28,7 +28,7 @@ from skep.chunks.manifest import Manifest
 from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.filesystem import conditions as conditions_
-from skep.filesystem import quota, shares, subtree, trash, tree, versions, views
+from skep.filesystem import locks, quota, shares, subtree, trash, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.names import Segments, join_path
 from skep.filesystem.ports import Note
@@ -146,8 +146,11 @@ def move(
     if place.node is not None and place.node.id == node_id:
         return source.node
     check_target(source, place, target)
+    locks.require_removable(tx, books, here, actor_id, source.above.chain, node_id)
+    locks.require_writable(tx, books, there, actor_id, place.chain, None)
     if place.node is not None:
         there = clear(tx, books, there, place, place.node, actor_id)
+    locks.end_below(tx, here, node_id)
     if here.id == there.id:
         return _within(tx, books, there, source, place, actor_id)
     return _between(tx, books, source, there, place, actor_id, manifests)

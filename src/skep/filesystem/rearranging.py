@@ -50,7 +50,7 @@ class Rearranging(Core):
 
         def work(tx: Transaction) -> NodeInfo:
             space = access.living(tx, principal, node_id, "write").space
-            editing.update(tx, self.books, space, node_id, change, conditions, principal.user_id)
+            editing.update(tx, self.books.of(principal), space, node_id, change, conditions, principal.user_id)
             source = moves.living(tx, space, node_id)
             return info.described(tx, space, source.node, source.path, principal.user_id)
 
@@ -79,7 +79,9 @@ class Rearranging(Core):
 
         def work(tx: Transaction, source: Source, space: Space, manifests: Mapping[Id, Manifest] | None) -> NodeInfo:
             target = Target(space, segments, overwrite, replace_kind)
-            moves.move(tx, self.books, source.space, node_id, target, conditions, principal.user_id, manifests)
+            moves.move(
+                tx, self.books.of(principal), source.space, node_id, target, conditions, principal.user_id, manifests
+            )
             now = moves.living(tx, space, node_id)
             return info.described(tx, space, now.node, now.path, principal.user_id)
 
@@ -94,11 +96,13 @@ class Rearranging(Core):
         *,
         overwrite: bool = False,
         replace_kind: bool = False,
+        shallow: bool = False,
         conditions: Conditions = ALWAYS,
     ) -> NodeInfo:
         """Copy a node and all below it to a path; a file copied onto a file becomes a new version of it.
 
-        Within a domain no bytes move. Attributes and the principal's tags come along, older versions do not.
+        Within a domain no bytes move. Attributes, dead properties and the principal's tags come along, older versions
+        do not. ``shallow``: of a directory, itself alone.
         Raises what ``move`` raises.
         """
         principal.require(WRITE)
@@ -107,7 +111,17 @@ class Rearranging(Core):
 
         def work(tx: Transaction, source: Source, space: Space, manifests: Mapping[Id, Manifest] | None) -> NodeInfo:
             target = Target(space, segments, overwrite, replace_kind)
-            made = copies.copy(tx, self.books, source.space, node_id, target, conditions, principal.user_id, manifests)
+            made = copies.copy(
+                tx,
+                self.books.of(principal),
+                source.space,
+                node_id,
+                target,
+                conditions,
+                principal.user_id,
+                manifests,
+                shallow=shallow,
+            )
             return info.described(tx, space, made, join_path(segments), principal.user_id)
 
         return await self._across(principal, node_id, target_space, work, "read", all_versions=False)

@@ -156,6 +156,26 @@ class HeldShare(Record, frozen=True):
     created_us: int
 
 
+class LockInfo(Record, frozen=True):
+    """A write lock that is in force."""
+
+    token: Id
+    path: str
+    """Of the locked node."""
+    is_directory: bool
+    is_shared: bool
+    is_deep: bool
+    """Whether it holds for all that is below, too."""
+    owner: str
+    """What its client wants others to see: an XML element."""
+    user_id: Id
+    seconds_left: float
+
+    def covers(self, path: str) -> bool:
+        """Whether it holds for the node at a path."""
+        return path == self.path or (self.is_deep and path.startswith(self.path.rstrip("/") + "/"))
+
+
 class Conditions(Record, frozen=True):
     """What must hold of a node for a change to be made (RFC 9110 section 13).
 
@@ -218,6 +238,12 @@ class Limits(Record, frozen=True):
     path_bytes_max: int = 4096
     depth_max: int = 128
     attributes_bytes_max: int = 64 << 10
+    properties_max: int = 1_000
+    """Dead properties on one node."""
+    properties_bytes_max: int = 256 << 10
+    """All of them together."""
+    lock_max_s: float = 86_400.0
+    """The longest time that a lock is given, or given again."""
     tags_max: int = 64
     """Tags of one user on one node."""
     versions_max: int = 100

@@ -1,12 +1,13 @@
 """Retention: what is kept of trash, versions and journal, and for how long.
 
-One unit of work is one small transaction of one of four tasks, in this order of need:
+One unit of work is one small transaction of one of five tasks, in this order of need:
 
 - purge: what was deleted for good and is not purged yet (a purge that was broken off);
 - trash: entries older than ``trash_days``, and the oldest beyond ``trash_max`` of a space, are deleted for good;
 - versions: a version goes ``versions_days`` after a newer one replaced it. The worker walks once over all versions in
   the order they were made, up to that age; when it passes a version, all older ones of that file have been replaced for
   long enough. So a version is looked at once, and nothing is searched through again;
+- locks: rows of locks that have ended (nobody is held by one) are deleted;
 - journal: entries older than ``journal_days`` go from the front, and ``spaces.first_change`` moves with them.
 
 Versions beyond ``versions_max`` of a file go when a newer one is written.
@@ -25,7 +26,7 @@ from skep.base.workers import Outcome, Progress
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
 from skep.events import Journal
-from skep.filesystem import marks, spaces, trash, versions
+from skep.filesystem import locks, marks, spaces, trash, versions
 from skep.filesystem.books import Books
 
 DAY_US = 86_400 * 1_000_000
@@ -74,7 +75,7 @@ class Retention:
     """The worker that lets go of what is kept no longer."""
 
     name = "retention"
-    description = "Purges old trash and versions and trims the change journals."
+    description = "Purges old trash, versions and locks and trims the change journals."
 
     def __init__(self, db: Database, books: Books, journal: Journal, clock: Clock) -> None:
         self._clock = clock
@@ -85,6 +86,7 @@ class Retention:
             self._purge,
             self._expire_trash,
             self._expire_versions,
+            lambda tx: locks.drop_expired(tx, STEP_ENTRIES),
         )
 
     async def run_once(self, progress: Progress) -> Outcome:

@@ -7,20 +7,21 @@ own space; the id of a share that they accepted stands for a space whose root is
 
 from __future__ import annotations
 
+from skep.filesystem.describing import Describing
 from skep.filesystem.keeping import Keeping
 from skep.filesystem.keying import Keying
+from skep.filesystem.locking import Locking
 from skep.filesystem.looking import Looking
 from skep.filesystem.rearranging import Rearranging
 from skep.filesystem.sharing import Sharing
 from skep.filesystem.tagging import Tagging
-from skep.filesystem.uploading import Uploading
 from skep.filesystem.uploads.appending import Appending
 from skep.filesystem.uploads.partwise import Partwise
 
 
-class Filesystem(Looking, Uploading, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Keying):
+class Filesystem(Looking, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Keying, Describing):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
-    The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Appending`` and ``Partwise`` (uploads that
-    come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``.
+    The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Locking``, ``Appending`` and ``Partwise``
+    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``, ``Describing``.
     """

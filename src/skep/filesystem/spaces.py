@@ -46,6 +46,8 @@ class Space(NamedTuple):
     last_change: int
     first_change: int
     created_us: int
+    locked_until_us: int = 0
+    """No lock in it is in force at or after this time."""
     seen: Seen | None = None
     """None: all of it."""
 

@@ -14,7 +14,7 @@ from skep.base.errors import Conflict, InvalidPath, NameClash, NodeNotFound
 from skep.base.ids import Id
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.filesystem import facts, shares, subtree, tree, versions, views
+from skep.filesystem import facts, locks, properties, shares, subtree, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.growth import Directory, Growth
 from skep.filesystem.names import child_path, numbered_name, split_path, stored_segments
@@ -73,6 +73,8 @@ def put(
     """Unhook a living node; the number of the change. The space must be locked."""
     if node.id == space.root_id:
         raise InvalidPath("the root of a space cannot be deleted: delete what is in it", path="/")
+    locks.require_removable(tx, books, space, actor_id, above.chain, node.id)
+    locks.end_below(tx, space, node.id)
     kind = "deleted" if for_good else "trashed"
     path = space.whole(above.path)
     number = books.record(tx, space, [_note(kind, node, path)], actor_id)
@@ -140,6 +142,7 @@ def restore(tx: Transaction, books: Books, space: Space, node_id: Id, target: st
         if tree.child(tx, parent.id, name) is not None:
             raise NameClash(f'path "{target}" exists: restore to another path', path=target)
     path = child_path(parent.path, name)
+    locks.require_writable(tx, books, space, actor_id, parent.chain, None)
     number = books.record(tx, space, [_note("restored", node, space.whole(path))], actor_id)
     tx.run(_HOOK, {"node": node.id, "parent": parent.id, "new_name": name, "number": number})
     tree.touch(tx, parent.chain, number, node.size_bytes)
@@ -208,6 +211,7 @@ def purge_step(tx: Transaction, books: Books, space: Space, top_id: Id, nodes_ma
     versions.let_go(tx, books, space, versions.of_nodes(tx, some.files))
     for part in versions.parts(some.files + some.directories):
         tx.run(_DELETE_TAGS, {"ids": part})
+        properties.drop(tx, part)
         shares.remove_on(tx, part)
         tx.run(_DELETE_NODES, {"ids": part})
     if some.directories:

@@ -10,7 +10,7 @@ from skep.base.errors import BodyTooLarge, SkepError
 from skep.base.ids import Id
 from skep.crypto.hashing import Buffer
 from skep.db import Transaction
-from skep.filesystem import access, batch, info, joining, quota, tags, transfer, writing
+from skep.filesystem import access, batch, info, joining, locks, quota, tags, transfer, writing
 from skep.filesystem.core import WRITE, Core
 from skep.filesystem.facts import Facts
 from skep.filesystem.growth import Content
@@ -46,7 +46,7 @@ class Uploading(Core):
         def work(tx: Transaction) -> tuple[NodeInfo, bool]:
             space = access.space(tx, principal, space_id, "write")
             node, is_new = writing.make_directory(
-                tx, self.books, space, principal.user_id, segments, parents=parents, exist_ok=exist_ok
+                tx, self.books.of(principal), space, principal.user_id, segments, parents=parents, exist_ok=exist_ok
             )
             found = info.node_info(node, join_path(segments), tags.of_node(tx, principal.user_id, node.id))
             return info.seen(space, found), is_new
@@ -114,7 +114,7 @@ class Uploading(Core):
             return await self._commit(
                 lambda tx: writing.put_file(
                     tx,
-                    self.books,
+                    self.books.of(principal),
                     access.space(tx, principal, space_id, "create"),
                     principal.user_id,
                     item,
@@ -138,6 +138,7 @@ class Uploading(Core):
         def work(tx: Transaction) -> Space:
             space = access.space(tx, principal, space_id, "create")
             writing.check_before(tx, space, segments, conditions, length, parents=parents, below=below)
+            locks.look_before(tx, self.books.of(principal), space, principal.user_id, segments)
             return space
 
         space = await self._db.read(work)
@@ -167,7 +168,7 @@ class Uploading(Core):
             written = await self._commit(
                 lambda tx: writing.put_files(
                     tx,
-                    self.books,
+                    self.books.of(principal),
                     access.space(tx, principal, space_id, "create"),
                     principal.user_id,
                     good,

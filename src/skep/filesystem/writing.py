@@ -98,6 +98,7 @@ def _put(
     _check_room(growth, item.content.size_bytes)
     if parent is None:
         parent = growth.directory(tx, segments[:-1])
+    growth.guard(tx, parent, None if there is None else there["id"])
     if there is not None:
         there_before.append(there["id"])
     name = segments[-1] if there is None else there["name"]

@@ -25,6 +25,9 @@ from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
 from skep.frontends.s3.app import S3App
 from skep.frontends.s3.call import Services as S3Services
+from skep.frontends.webdav.app import webdav_app
+from skep.frontends.webdav.roots import OWN, SPACES
+from skep.frontends.webdav.services import DavServices
 
 DOOR = "skep.door"
 """Where a request's scope names the door whose own port it came to."""
@@ -115,7 +118,21 @@ def _s3(ground: Ground) -> App:
     )
 
 
-_BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3}
+def _webdav(ground: Ground) -> App:
+    limits = ground.services.limits
+    return webdav_app(
+        DavServices(
+            auth=ground.auth,
+            filesystem=ground.filesystem,
+            uploads=ground.services.uploads,
+            body_bytes=limits.body_bytes,
+            idle_timeout_s=limits.idle_timeout_s,
+            tree_items=limits.listing_items,
+        )
+    )
+
+
+_BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3, OWN: _webdav, SPACES: _webdav}
 
 
 def open_doors(ground: Ground) -> Doors:

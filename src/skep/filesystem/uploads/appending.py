@@ -200,7 +200,9 @@ class Appending(Collecting):
             space, row = self._extend(tx, going, run)
             if not is_end:
                 return row, None
-            result = ending.finish(tx, self.books, space, row, self._ending(tx, row), digests=digests)
+            result = ending.finish(
+                tx, self.books.of(going.principal), space, row, self._ending(tx, row), digests=digests
+            )
             return rows.by_id(tx, row.id) or row, result
 
         row, written = await self._commit(work)

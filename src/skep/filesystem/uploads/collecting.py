@@ -196,7 +196,7 @@ class Collecting(Core):
             if made is not None:
                 return made, ending.require_repeated(tx, space, made)
             row = self._new_row(tx, principal, space, draft, segments)
-            result = ending.join_pieces(tx, self.books, space, row, found, self._ending(tx, row))
+            result = ending.join_pieces(tx, self.books.of(principal), space, row, found, self._ending(tx, row))
             return rows.by_id(tx, row.id) or row, result
 
         row, result = await self._commit(work)

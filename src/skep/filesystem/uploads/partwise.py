@@ -187,7 +187,7 @@ class Partwise(Collecting):
             if checked and ending.manifests(tx, now, choose) != seen:
                 raise ChecksumMismatch("parts were replaced while the upload was checked: complete it again")
             where = self._ending(tx, now, path, conditions, mime, modified_us, parents=parents)
-            result = ending.finish(tx, self.books, space, now, where, choose=choose, digests=checked)
+            result = ending.finish(tx, self.books.of(principal), space, now, where, choose=choose, digests=checked)
             if also is not None:
                 also(tx, result)
             return result

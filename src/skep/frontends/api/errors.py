@@ -26,6 +26,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.PreconditionFailed: 412,
     e.CursorTooOld: 410,
     e.UploadLocked: 423,
+    e.Locked: 423,
     e.LimitReached: 429,
     e.QuotaExceeded: 507,
     e.StoreFull: 507,

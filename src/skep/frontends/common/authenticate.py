@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from skep.base.errors import Forbidden, InvalidToken, Unauthenticated
+from skep.base.errors import Forbidden, InvalidId, InvalidToken, Unauthenticated
+from skep.base.ids import Id, parse_id
 from skep.frontends.common.headers import Headers
 
 if TYPE_CHECKING:
@@ -23,6 +25,23 @@ async def authenticate(auth: Auth, headers: Headers, client: str) -> Principal:
     Raises Unauthenticated (no or unknown kind of credential), InvalidToken, TokenExpired,
     BadCredentials and RateLimited; Forbidden for a password that another site's page made a browser send.
     """
+    principal = await _authenticated(auth, headers, client)
+    tokens = lock_tokens(headers)
+    return replace(principal, lock_tokens=tokens) if tokens else principal
+
+
+def lock_tokens(headers: Headers) -> frozenset[Id]:
+    """The lock that a request of any door says it knows of: ``Lock-Token: <urn:uuid:...>``, of RFC 4918."""
+    text = headers.get("lock-token")
+    if not text:
+        return frozenset()
+    try:
+        return frozenset({parse_id(text.strip("<> ").removeprefix("urn:uuid:"))})
+    except InvalidId:
+        return frozenset()
+
+
+async def _authenticated(auth: Auth, headers: Headers, client: str) -> Principal:
     value = headers.get("authorization")
     if value is None:
         raise Unauthenticated("This needs a login: send `Authorization: Bearer` with an access token.")
