@@ -403,7 +403,8 @@ async def check_values_survive_reopening(place: Place) -> None:
     await limited(place.store.delete(place.key("deleted")))
     await place.reopen()
     expect_same(await place.get("kept"), value, "a value after reopening")
-    expect(await place.names() == ["kept"], "the listing after reopening is not right")
+    if place.store.properties.listing_is_consistent:
+        expect(await place.names() == ["kept"], "the listing after reopening is not right")
 
 
 async def gather(*calls: Awaitable[T]) -> list[T]:

@@ -11,11 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from skep.base.clock import Clock, SystemClock
 from skep.base.errors import InvalidStoreUrl
+from skep.stores.access import CloudAccess, Grants
+from skep.stores.drivers.cloud.base import Account, CloudStore, Remote
+from skep.stores.drivers.cloud.config import access_of
 from skep.stores.drivers.fs import FsConfig, FsStore
 from skep.stores.drivers.memory import MemoryConfig, open_memory
 from skep.stores.protocol import Store
+from skep.stores.providers import PROVIDERS
 from skep.stores.url import StoreUrl, nearest, parse_store_url
+
+_CLOUDS = {"dropbox": ("dropbox", "Dropbox")}
+"""Module and class of each provider's driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class Driver:
     summary: str
     options: tuple[str, ...]
     takes_secret: bool
-    open: Callable[[StoreUrl, bytes | None], Store]
+    open: Callable[[StoreUrl, bytes | None, Grants | None], Store]
     takes_user: bool = False
     """Whether the URL may say who logs in, before an @."""
 
@@ -42,7 +50,7 @@ def drivers() -> tuple[Driver, ...]:
             "a directory on a disk of this machine",
             FsConfig.OPTIONS,
             takes_secret=False,
-            open=lambda url, _: FsStore(FsConfig.from_url(url)),
+            open=lambda url, _, __: FsStore(FsConfig.from_url(url)),
         ),
         Driver(
             "s3",
@@ -52,13 +60,25 @@ def drivers() -> tuple[Driver, ...]:
             takes_secret=True,
             open=_open_s3,
         ),
+        *(
+            Driver(
+                provider.name,
+                f"{provider.name}:ACCOUNT",
+                f"an account of {provider.title}; `skep store add NAME {provider.name}:` logs in to it",
+                (),
+                takes_secret=True,
+                open=_open_cloud,
+            )
+            for provider in PROVIDERS.values()
+            if provider.name in _CLOUDS
+        ),
         Driver(
             "memory",
             "memory:name?capacity=1GB",
             "the memory of this process, for tests: gone when it ends",
             MemoryConfig.OPTIONS,
             takes_secret=False,
-            open=lambda url, _: open_memory(MemoryConfig.from_url(url)),
+            open=lambda url, _, __: open_memory(MemoryConfig.from_url(url)),
         ),
     )
 
@@ -71,10 +91,11 @@ def driver_of(url: StoreUrl) -> Driver:
     return by_scheme[url.scheme]
 
 
-def open_store(url: str, *, secret: bytes | None = None) -> Store:
+def open_store(url: str, *, secret: bytes | None = None, grants: Grants | None = None) -> Store:
     """Open the store at ``url``, without any wrapper (see ``skep.stores.stack``).
 
-    ``secret`` is what the driver needs to log in; those that need none refuse one.
+    ``secret`` is what the driver needs to log in; those that need none refuse one. ``grants`` has the accounts of
+    clouds that somebody granted to a hive.
 
     Raises InvalidStoreUrl for an unknown scheme or option, a wrong form, or a secret in the URL, and shows the right
     form.
@@ -91,7 +112,7 @@ def open_store(url: str, *, secret: bytes | None = None) -> Store:
         raise InvalidStoreUrl(
             "this store URL has credentials before the @: leave them out and give them as the secret" + _right_form(url)
         )
-    return driver.open(parsed, secret)
+    return driver.open(parsed, secret, grants)
 
 
 def _right_form(url: str) -> str:
@@ -100,7 +121,30 @@ def _right_form(url: str) -> str:
     return next((f". Write {driver.form}" for driver in drivers() if driver.scheme == scheme), "")
 
 
-def _open_s3(url: StoreUrl, secret: bytes | None) -> Store:
+def _open_s3(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:
     from skep.stores.drivers.s3 import S3Config, S3Store  # its library is not installed on desktops
 
     return S3Store(S3Config.from_url(url, secret))
+
+
+def _open_cloud(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:
+    clock = SystemClock()
+    return CloudStore(_remote(access_of(url, secret, grants, clock), clock), clock)
+
+
+def _remote(access: CloudAccess, clock: Clock) -> Remote:
+    """The driver of the access's provider."""
+    import importlib
+
+    module, name = _CLOUDS[access.provider.name]
+    made: Remote = getattr(importlib.import_module(f"skep.stores.drivers.cloud.{module}"), name)(access, clock)
+    return made
+
+
+async def account_of(access: CloudAccess) -> Account:
+    """Whose account an access is for. Raises StoreRefused, StoreUnavailable."""
+    remote = _remote(access, SystemClock())
+    try:
+        return await remote.account()
+    finally:
+        await remote.close()

@@ -1,0 +1,1 @@
+"""Accounts of cloud providers and WebDAV servers: one base (``base.py``, ``http.py``), one module for each."""
