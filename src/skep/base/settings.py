@@ -48,6 +48,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace_s: Seconds
     threads: Annotated[int, Meta(ge=0, le=1024)]
     metrics_access: Literal["local", "admin", "everyone"]
+    public_url: Annotated[str, Meta(pattern=r"^(https?://[A-Za-z0-9.:\[\]_-]+)?$")]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,19 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)]
     lost_after_s: Seconds
     grace_s: Seconds
+
+
+class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The hive's app keys at cloud providers."""
+
+    dropbox_client_id: str
+    dropbox_client_secret: EnvironmentOnly
+    gdrive_client_id: str
+    gdrive_client_secret: EnvironmentOnly
+    onedrive_client_id: str
+    onedrive_client_secret: EnvironmentOnly
+    box_client_id: str
+    box_client_secret: EnvironmentOnly
 
 
 class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +200,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: DatabaseSettings
     keys: KeySettings
     storage: StorageSettings
+    cloud: CloudSettings
     auth: AuthSettings
     filesystem: FilesystemSettings
     s3: S3Settings

@@ -12,6 +12,9 @@ from skep.cli.output import Output, human_duration, human_size, shown, table
 from skep.cli.store_secrets import secret_of
 from skep.client.hive import Hive
 
+_CLOUDS = frozenset({"dropbox:", "gdrive:", "onedrive:", "box:"})
+"""Without an account: log in first."""
+
 
 @click.group(cls=ListingGroup)
 def store() -> None:
@@ -71,15 +74,21 @@ def store_add(
 
     The shards of one pack go to different zones: give stores that can be lost together the same zone.
     Secrets never go into the URL: with --key-id the secret key is asked for, or taken from the variable
-    SKEP_STORE_SECRET or from standard input. The hive keeps it sealed.
+    SKEP_STORE_SECRET or from standard input. The hive keeps it sealed. Cloud accounts (dropbox: gdrive:
+    onedrive: box:) are logged in to with a browser.
 
     \b
     Examples:
       skep store add disk2 fs:///mnt/disk2 --zone disk2
       skep store add small fs:///mnt/usb --zone usb --capacity 50GB
+      skep store add dbx dropbox: --zone dropbox
       skep store add b2 's3://bucket/skep?endpoint=https://s3.eu.example.com' --key-id K1 --capacity 500GB
     """
     secret = secret_of(key_id, secret_stdin)
+    if url.rstrip("/") in _CLOUDS:
+        from skep.cli.cloud_commands import granted
+
+        url = granted(output, hive, url.partition(":")[0])["url"]
     made = hive.administration.add_store(name, url, zone or name, capacity, secret)
     output.value(made, lambda: _table([made]))
 

@@ -12,6 +12,7 @@ from typing import Self
 from skep.client.accounts import Accounts
 from skep.client.administration import Administration
 from skep.client.calls import Caller
+from skep.client.clouds import Clouds
 from skep.client.files import Files
 from skep.client.retries import Cancel
 from skep.client.sessions import Session, TokenKeeper
@@ -28,6 +29,7 @@ class Hive:
         self.caller = caller
         self.accounts = Accounts(caller)
         self.administration = Administration(caller)
+        self.clouds = Clouds(caller)
         self.files = Files(caller)
         self.shares = Shares(caller)
 

@@ -277,6 +277,30 @@ worker_states = _table(
     clustered=True,
 )
 
+# --- clouds ---------------------------------------------------------------------------------
+# The hive's own registration at each cloud provider.
+cloud_apps = _table(
+    "cloud_apps",
+    _column("provider", SHORT, primary_key=True),  # dropbox | gdrive | onedrive | box
+    _column("client_id", TEXT),
+    _column("sealed_secret", BLOB, null=True),  # null: a public client
+    _column("base_url", TEXT, null=True),  # a gateway in front of the provider
+    _column("created_us", INT),
+)
+# Accounts that people granted to the hive.
+cloud_grants = _table(
+    "cloud_grants",
+    _column("id", ID, primary_key=True),
+    _column("provider", SHORT),
+    _column("account", KEYTEXT),  # the provider's own id for it
+    _column("label", KEYTEXT),  # what people call it: an e-mail address
+    _column("user_id", ID),  # who linked it
+    _column("sealed_tokens", BLOB),
+    _column("created_us", INT),
+    _column("refreshed_us", INT),
+    sa.UniqueConstraint("provider", "account"),
+)
+
 # --- filesystem -----------------------------------------------------------------------------
 spaces = _table(
     "spaces",

@@ -114,6 +114,10 @@ class StoreSet:
                 return member
         raise StoreNotFound(f"no store is named {name!r}: `skep store ls` shows them all")
 
+    def uses(self, url: str) -> bool:
+        """Whether the place of this URL, or a folder in it, is a store."""
+        return any(member.url == url or member.url.startswith(f"{url}/") for member in self._members.values())
+
     async def _try_open(self, member: Member) -> None:
         try:
             member.store = await self._open_known(member)

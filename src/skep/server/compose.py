@@ -10,8 +10,10 @@ directory's lock and the HTTP server are around it (``serve.py``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -22,6 +24,7 @@ from skep.base.errors import TimedOut
 from skep.base.limits import ByteBudget, Gate, RateLimit, Shares
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
+from skep.clouds import CloudGrants, Clouds
 from skep.db import Database
 from skep.durability.member import Member
 from skep.durability.objects import Objects
@@ -41,7 +44,7 @@ from skep.server.facts import Facts
 from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
 from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
-from skep.server.opening import OpenStore, open_database, opener
+from skep.server.opening import OpenDouble, open_database, opener
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
 
@@ -81,7 +84,7 @@ class Hive:
 
 
 async def open_hive(
-    settings: Settings, *, clock: Clock, driver: OpenStore | None = None, start_workers: bool = True
+    settings: Settings, *, clock: Clock, driver: OpenDouble | None = None, start_workers: bool = True
 ) -> Hive:
     """Build and start everything of a hive that is set up.
 
@@ -96,7 +99,8 @@ async def open_hive(
         keys = identity.master.hive_keys()
 
         # where the bytes are
-        stores = _store_set(db, identity, settings, clock, driver)
+        clouds = await _clouds(db, identity, settings, clock, lambda url: stores.uses(url))
+        stores = _store_set(db, identity, settings, clock, driver, clouds)
         closing.push_async_callback(stores.close)
         await stores.load()
         chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings))
@@ -135,7 +139,8 @@ async def open_hive(
             uploads=Gate("uploads", settings.limits.uploads_at_once, clock, wait_s=settings.limits.wait_s),
             polls=_polls(settings),
             batch_memory=_batch_memory(settings, clock),
-            check_store=_check_store,
+            check_store=partial(_check_store, clouds.grants),
+            clouds=clouds,
             facts=facts.now,
         )
         live = await open_live(settings, clock, db, keys, auth, hub, journal, closing)
@@ -168,14 +173,23 @@ async def open_hive(
         return hive
 
 
+async def _clouds(
+    db: Database, identity: Identity, settings: Settings, clock: Clock, in_use: Callable[[str], bool]
+) -> Clouds:
+    keys, apps = identity.master.hive_keys(), options.cloud_apps(settings)
+    clouds = Clouds(db, keys, clock, identity.hive_id, apps, in_use, public_url=settings.server.public_url)
+    await clouds.load()
+    return clouds
+
+
 def _store_set(
-    db: Database, identity: Identity, settings: Settings, clock: Clock, driver: OpenStore | None
+    db: Database, identity: Identity, settings: Settings, clock: Clock, driver: OpenDouble | None, clouds: Clouds
 ) -> StoreSet:
     return StoreSet(
         db,
         identity.master.hive_keys(),
         identity.hive_id,
-        opener(clock, options.store_pace(settings), driver=driver),
+        opener(clock, options.store_pace(settings), driver=driver, grants=clouds.grants),
         clock=clock,
         reserve_bytes=settings.storage.reserve_bytes,
     )
@@ -215,10 +229,10 @@ async def _exposition(registry: CollectorRegistry, facts: Facts) -> bytes:
     return exposition(registry)
 
 
-async def _check_store(member: Member) -> tuple[bool, Any]:
+async def _check_store(grants: CloudGrants, member: Member) -> tuple[bool, Any]:
     from skep.server.store_check import check_store
 
-    return await check_store(member)
+    return await check_store(member, grants)
 
 
 class _Readiness:

@@ -9,6 +9,7 @@ from skep.base.clock import Clock
 from skep.base.ids import Id
 from skep.base.settings import Settings
 from skep.db import Database
+from skep.stores.access import Grants
 from skep.stores.protocol import Store
 from skep.stores.registry import open_store
 from skep.stores.stack import stacked
@@ -16,6 +17,8 @@ from skep.stores.wrappers.meter import MeterStore
 from skep.stores.wrappers.retry import Pace
 
 OpenStore = Callable[[str, bytes | None], Store]
+OpenDouble = Callable[[str, bytes | None], Store | None]
+"""Opens what a test replaces; None leaves a URL to the registry."""
 
 
 class HiveStore(MeterStore):
@@ -30,12 +33,16 @@ class HiveStore(MeterStore):
             await claim(hive_id, store_id)
 
 
-def opener(clock: Clock, pace: Pace, *, driver: OpenStore | None = None) -> OpenStore:
-    """A function that opens stores by URL; ``driver`` replaces the registry in tests."""
+def opener(clock: Clock, pace: Pace, *, driver: OpenDouble | None = None, grants: Grants | None = None) -> OpenStore:
+    """A function that opens stores by URL; ``driver`` replaces the registry in tests.
+
+    ``grants`` has the accounts of clouds that were granted to the hive.
+    """
     chance = random.Random()  # noqa: S311 - spreads retries over time, guards nothing
 
     def open_one(url: str, secret: bytes | None) -> Store:
-        bare = driver(url, secret) if driver is not None else open_store(url, secret=secret)
+        double = None if driver is None else driver(url, secret)
+        bare = open_store(url, secret=secret, grants=grants) if double is None else double
         measured = stacked(bare, clock=clock, random=chance, pace=pace)
         store = HiveStore(measured.inner, clock=clock, meter=measured.meter)
         store.driver = bare

@@ -6,6 +6,7 @@ from skep.base.settings import Settings
 from skep.durability.options import Options
 from skep.filesystem import Limits
 from skep.frontends.api.services import RequestLimits
+from skep.stores.oauth import AppKeys
 from skep.stores.wrappers.retry import Pace
 
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -28,6 +29,18 @@ def chunk_options(settings: Settings) -> Options:
         hedge=storage.hedge,
         read_ahead_bytes=storage.download_memory_bytes,
     )
+
+
+def cloud_apps(settings: Settings) -> dict[str, AppKeys]:
+    """The app keys at each cloud provider; without a client id there is none."""
+    cloud = settings.cloud
+    found = {
+        "dropbox": (cloud.dropbox_client_id, cloud.dropbox_client_secret),
+        "gdrive": (cloud.gdrive_client_id, cloud.gdrive_client_secret),
+        "onedrive": (cloud.onedrive_client_id, cloud.onedrive_client_secret),
+        "box": (cloud.box_client_id, cloud.box_client_secret),
+    }
+    return {name: AppKeys(client_id, secret or None) for name, (client_id, secret) in found.items()}
 
 
 def file_limits(settings: Settings) -> Limits:

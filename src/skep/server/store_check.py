@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from skep.durability.member import Member
+from skep.stores.access import Grants
 from skep.stores.conformance import check
 from skep.stores.registry import open_store
 
 
-async def check_store(member: Member) -> tuple[bool, Any]:
+async def check_store(member: Member, grants: Grants) -> tuple[bool, Any]:
     """Whether a store keeps the contract, and what the suite says of each check, as JSON."""
-    report = await check(lambda: open_store(member.url, secret=member.secret))
+    report = await check(lambda: open_store(member.url, secret=member.secret, grants=grants))
     return report.ok, [asdict(result) for result in report.results]

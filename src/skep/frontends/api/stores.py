@@ -92,8 +92,13 @@ async def change_store(call: Call, body: StoreChange) -> Store:
 
 
 async def remove_store(call: Call) -> None:
-    """Forget a store; 409 while it holds shards: drain it first."""
-    await call.services.stores.remove(find_store(call))
+    """Forget a store; 409 while it holds shards: drain it first.
+
+    The grant of a cloud's account is withdrawn at the provider too, where it has a call for that.
+    """
+    member = find_store(call)
+    await call.services.stores.remove(member)
+    await call.services.clouds.grants.forget(member.url)
 
 
 async def check_store(call: Call) -> Checked:

@@ -82,6 +82,8 @@ class CloudDouble:
         self.room_bytes = room_bytes
         self.lag_listings = lag_listings
         """How many listings pass until a change is shown."""
+        self.page_max = 1_000
+        """Files on one page of a listing."""
         self.files: dict[str, Stored] = {}
         self.rules: list[Rule] = []
         self.requests: list[str] = []

@@ -1,0 +1,24 @@
+"""Each cloud driver does what the contract of stores says, against the double of its provider."""
+
+from __future__ import annotations
+
+import pytest
+
+from skep.stores.conformance import CHECKS, check
+from skep.testing.clouds.base import CloudDouble
+from skep.testing.clouds.dropbox import DropboxDouble
+
+DOUBLES: dict[str, type[CloudDouble]] = {"dropbox": DropboxDouble}
+
+
+@pytest.mark.parametrize("lag", [0, 3])
+@pytest.mark.parametrize("provider", DOUBLES)
+async def test_conforms(provider: str, lag: int) -> None:
+    double = DOUBLES[provider](lag_listings=lag)
+    double.page_max = 40
+    with double.served():
+        report = await check(double.store)
+    assert report.ok, str(report)
+    assert [result.name for result in report.results] == [name for name, _ in CHECKS]
+    skipped = [result.name for result in report.results if result.outcome == "skipped"]
+    assert skipped == ["listing-is-consistent", "usage"]
