@@ -28,7 +28,7 @@ def hive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHive]:
     assert running.stop() == 0
 
 
-@pytest.mark.parametrize("suite", ["basic", "copymove"])
+@pytest.mark.parametrize("suite", ["basic", "copymove", "props", "locks", "http"])
 def test_the_suite_passes(hive: RunningHive, program: Callable[[str, str], Path], tmp_path: Path, suite: str) -> None:
     litmus = program("litmus", "apt-get install litmus")
     done = subprocess.run(

@@ -8,16 +8,31 @@ from typing import TypeAlias
 
 import structlog
 
-from skep.base.errors import ClientGone, SkepError
+from skep.base.errors import ClientGone, Locked, SkepError
 from skep.frontends.common.answers import AnswerBroken
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
 from skep.frontends.common.headers import check_head, declared_length
-from skep.frontends.webdav import copy, delete, get, mkcol, move, options, propfind, put
+from skep.frontends.webdav import (
+    conditions,
+    copy,
+    delete,
+    get,
+    lock,
+    mkcol,
+    move,
+    options,
+    propfind,
+    proppatch,
+    put,
+    report,
+    unlock,
+)
 from skep.frontends.webdav.exchange import Exchange
+from skep.frontends.webdav.multistatus import MemberLocked
 from skep.frontends.webdav.refusals import Refusal, refusal_of, refusal_of_bug
-from skep.frontends.webdav.roots import url_of_scope
+from skep.frontends.webdav.roots import Root, path_of, prefix_of, url_of_scope
 from skep.frontends.webdav.services import DavServices
 
 log = structlog.get_logger("skep.webdav")
@@ -35,6 +50,10 @@ VERBS: Mapping[str, Verb] = {
     "COPY": copy.handle,
     "MOVE": move.handle,
     "PROPFIND": propfind.handle,
+    "PROPPATCH": proppatch.handle,
+    "LOCK": lock.handle,
+    "UNLOCK": unlock.handle,
+    "REPORT": report.handle,
 }
 
 
@@ -52,6 +71,8 @@ async def _answer(services: DavServices, scope: Scope, receive: Receive, send: S
     try:
         exchange = _open(services, scope, receive, send)
         await _run(exchange)
+    except Locked as error:
+        await _fail(exchange, scope, send, error, _locked(exchange, error))
     except (SkepError, Refusal) as error:
         await _fail(exchange, scope, send, error, error if isinstance(error, Refusal) else refusal_of(error))
     except asyncio.CancelledError:
@@ -89,7 +110,21 @@ async def _run(exchange: Exchange) -> None:
         raise Refusal(405, f"{exchange.method} is not done here.", headers=(("allow", ", ".join(VERBS)),))
     if verb is not options.handle:
         exchange.caller = await authenticate(exchange.services.auth, exchange.headers, exchange.client)
+        await conditions.submit(exchange)
     await verb(exchange)
+
+
+def _locked(exchange: Exchange | None, error: Locked) -> Refusal:
+    """Which lock is in the way (RFC 4918 section 16); one below what was asked for as section 9.6.1 shows it."""
+    if exchange is None:
+        return refusal_of(error)
+    root, path = Root(None, prefix_of(exchange.url)), path_of(exchange.url)
+    locked_path = str(error.details.get("path", path))
+    href = root.href(locked_path, is_directory=False)
+    is_member = locked_path != path and locked_path.startswith(path.rstrip("/") + "/")
+    if is_member and exchange.method in ("DELETE", "MOVE"):
+        return MemberLocked(href, error.message)
+    return Refusal(423, error.message, condition="lock-token-submitted", hrefs=[href], code=error.code)
 
 
 async def _fail(exchange: Exchange | None, scope: Scope, send: Send, error: Exception, refusal: Refusal) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from skep.frontends.common.preconditions import write_conditions
-from skep.frontends.webdav import request_headers
+from skep.frontends.webdav import conditions, request_headers
 from skep.frontends.webdav.exchange import Exchange
 from skep.frontends.webdav.refusals import Refusal
 from skep.frontends.webdav.roots import place_of
@@ -18,5 +17,5 @@ async def handle(exchange: Exchange) -> None:
     node = await filesystem.by_path(principal, place.root.space_id, place.path)
     if node.is_directory:
         request_headers.depth(exchange.headers, "infinity", ("infinity",))
-    await filesystem.delete(principal, node.id, conditions=write_conditions(exchange.headers))
+    await filesystem.delete(principal, node.id, conditions=conditions.at_commit(exchange))
     await exchange.answer(204)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from skep.frontends.common.preconditions import write_conditions
-from skep.frontends.webdav import relocation, request_headers
+from skep.frontends.webdav import conditions, relocation, request_headers
 from skep.frontends.webdav.exchange import Exchange
 
 
@@ -19,6 +18,6 @@ async def handle(exchange: Exchange) -> None:
             both.target.path,
             overwrite=both.overwrite,
             replace_kind=True,
-            conditions=write_conditions(exchange.headers),
+            conditions=conditions.at_commit(exchange),
         )
     await relocation.answer(exchange, both)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from skep.filesystem import NodeInfo
 from skep.frontends.common.xml import escape
 from skep.frontends.webdav.properties import ALWAYS, LIVE, Live, View, empty_element
-from skep.frontends.webdav.refusals import condition_element, status_line
+from skep.frontends.webdav.refusals import Refusal, condition_element, status_line
 
 BEGIN = '<?xml version="1.0" encoding="utf-8"?>\n<d:multistatus xmlns:d="DAV:">\n'
 END = "</d:multistatus>\n"
@@ -87,6 +87,19 @@ def status_response(href: str, status: int, *, condition: str = "", about: Seque
     if why:
         text += f"<d:responsedescription>{escape(why)}</d:responsedescription>"
     return text + "</d:response>\n"
+
+
+class MemberLocked(Refusal):
+    """The refusal of a whole because of a lock on a member: a multistatus that names it."""
+
+    def __init__(self, href: str, message: str) -> None:
+        super().__init__(207, message, condition="lock-token-submitted", hrefs=[href], code="locked")
+
+    def body(self) -> str:
+        """One response, of the member."""
+        (href,) = self.hrefs
+        member = status_response(href, 423, condition=self.condition, about=[href], why=self.message)
+        return BEGIN + member + END
 
 
 def patched(href: str, outcomes: Mapping[int, Sequence[str]], *, condition: str = "", why: str = "") -> str:

@@ -10,8 +10,8 @@ from skep.filesystem import WriteResult
 from skep.frontends.common.conditions import quoted
 from skep.frontends.common.disposition import safe_content_type
 from skep.frontends.common.httpdate import http_date
-from skep.frontends.common.preconditions import DIGEST_BYTES, digest_of_text, expected_digests, write_conditions
-from skep.frontends.webdav import request_headers
+from skep.frontends.common.preconditions import DIGEST_BYTES, digest_of_text, expected_digests
+from skep.frontends.webdav import conditions, request_headers
 from skep.frontends.webdav.exchange import Exchange
 from skep.frontends.webdav.refusals import Refusal
 from skep.frontends.webdav.roots import place_of
@@ -33,7 +33,7 @@ async def handle(exchange: Exchange) -> None:
                 place.path,
                 exchange.body,
                 length=_length(exchange),
-                conditions=write_conditions(exchange.headers),
+                conditions=conditions.at_commit(exchange),
                 mime=_mime(exchange),
                 modified_us=modified_us,
                 expected_digests=_digests(exchange),

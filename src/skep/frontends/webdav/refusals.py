@@ -22,6 +22,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.Conflict: 409,
     e.PreconditionFailed: 412,
     e.CursorTooOld: 403,
+    e.Locked: 423,
     e.LimitReached: 507,
     e.BodyTooLarge: 413,
     e.RateLimited: 429,

@@ -69,6 +69,11 @@ class Place(NamedTuple):
         return self.path.rpartition("/")[0] or "/"
 
 
+def prefix_of(url: Url) -> str:
+    """The prefix of the root that a URL is in."""
+    return f"/{OWN}" if url.door == OWN else f"/{SPACES}/{encoded(url.segments[0]) if url.segments else ''}"
+
+
 def encoded(path: str) -> str:
     """A path as it stands in a URL."""
     return path if _PLAIN.match(path) else quote(path, safe=_SAFE)
@@ -97,10 +102,14 @@ def parse_url_path(raw: bytes) -> Url:
 async def place_of(url: Url, filesystem: Filesystem, principal: Principal) -> Place:
     """The path in a space that a URL names. Raises SpaceNotFound; not for the list of spaces."""
     if url.door == OWN:
-        return Place(Root(None, f"/{OWN}"), "/" + "/".join(url.segments))
-    name, *rest = url.segments
-    space = await _space_called(name, filesystem, principal)
-    return Place(Root(space.id, f"/{SPACES}/{encoded(name)}"), "/" + "/".join(rest))
+        return Place(Root(None, prefix_of(url)), path_of(url))
+    space = await _space_called(url.segments[0], filesystem, principal)
+    return Place(Root(space.id, prefix_of(url)), path_of(url))
+
+
+def path_of(url: Url) -> str:
+    """The path in its space that a URL names."""
+    return "/" + "/".join(url.segments if url.door == OWN else url.segments[1:])
 
 
 async def _space_called(name: str, filesystem: Filesystem, principal: Principal) -> SpaceInfo:
