@@ -11,15 +11,15 @@
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
     │              ObjectNotFound, UploadNotFound → UploadExpired,
-    │              BucketNotFound
-    ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, CursorTooOld,
+    │              BucketNotFound, AgentNotFound
+    ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, IdentityInUse, CursorTooOld,
     │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
     │              Locked
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
     │                  TooManyUploads
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
-    │   ├── StoreUnavailable → StoreRefused (retrying cannot help)
+    │   ├── StoreUnavailable → StoreRefused (retrying cannot help), StoreOffline
     │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy
     │   └── ShuttingDown, TimedOut, ClientGone
     ├── LocalFailure            a file on the user's own machine cannot be read or written
@@ -244,6 +244,12 @@ class BucketNotFound(NotFound):
     code = "bucket-not-found"
 
 
+class AgentNotFound(NotFound):
+    """No such agent, or its key is not the one that was enrolled."""
+
+    code = "agent-not-found"
+
+
 class Conflict(SkepError):
     """The request contradicts the present state."""
 
@@ -272,6 +278,12 @@ class InUse(Conflict):
     """The thing cannot go while others need it."""
 
     code = "in-use"
+
+
+class IdentityInUse(Conflict):
+    """Another computer is connected with the same agent's key: one of the two is a copy."""
+
+    code = "identity-in-use"
 
 
 class CursorTooOld(Conflict):
@@ -421,6 +433,12 @@ class StoreRefused(StoreUnavailable):
 
     code = "store-refused"
     retryable = False
+
+
+class StoreOffline(StoreUnavailable):
+    """The computer that lends this store is not connected: it may come back at any time."""
+
+    code = "store-offline"
 
 
 class StoreReadOnly(Unavailable):

@@ -168,6 +168,12 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...]
 
 
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Computers that lend disk."""
+
+    users_invite: bool
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What goes on in the background, and how gently."""
 
@@ -206,6 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3: S3Settings
     limits: LimitSettings
     events: EventSettings
+    agents: AgentSettings
     workers: WorkerSettings
     log: LogSettings
 

@@ -77,6 +77,7 @@ _section(
 _section("Storage", "store_commands", store="The places that hold the hive's data: directories, buckets, clouds.")
 _section("Storage", "cloud_commands", cloud="Accounts at cloud providers that the hive may use.")
 _section("Storage", "scheme_commands", scheme="How data is spread over the stores.")
+_section("Storage", "agent_commands", agent="Lend disk to a hive from this computer, and see who lends.")
 _section(
     "Storage",
     "care_commands",

@@ -10,6 +10,7 @@ from skep.base.errors import SkepError
 from skep.client.calls import Caller
 
 ADMIN = "/api/admin"
+AGENTS = "/api/agents"
 JOB_POLL_S = 0.25
 Record: TypeAlias = dict[str, Any]
 """What the API tells of one thing."""
@@ -49,6 +50,30 @@ class Administration:
     def check_store(self, name: str) -> Record:
         """Run the conformance suite on one of the hive's stores; ``passed`` and a ``report``."""
         return self._record("POST", f"{_store(name)}/check")
+
+    def invite_agent(self, send: Mapping[str, object]) -> Record:
+        """Make an invitation for a computer that lends disk; its ``token`` is told once."""
+        return self._record("POST", f"{AGENTS}/invites", dict(send))
+
+    def agent_invites(self) -> list[Record]:
+        """Invitations for agents that can still be used."""
+        return list(self._record("GET", f"{AGENTS}/invites")["invites"])
+
+    def revoke_agent_invite(self, invite_id: str) -> None:
+        """Make an invitation useless."""
+        self._caller.json("DELETE", f"{AGENTS}/invites/{quote(invite_id, safe='')}")
+
+    def agents(self) -> list[Record]:
+        """Computers that lend disk: all to administrators, else one's own."""
+        return list(self._record("GET", AGENTS)["agents"])
+
+    def change_agent(self, name: str, send: Mapping[str, object]) -> Record:
+        """Rename an agent (``name``) or forget its trouble (``settled``)."""
+        return self._record("PATCH", f"{AGENTS}/{quote(name, safe='')}", dict(send))
+
+    def revoke_agent(self, name: str) -> None:
+        """Make an agent's key worthless and give up its store."""
+        self._caller.json("DELETE", f"{AGENTS}/{quote(name, safe='')}")
 
     def scheme(self) -> Record:
         """How new packs are coded."""

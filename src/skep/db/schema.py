@@ -232,6 +232,36 @@ shards = _table(
     _column("state", SHORT),  # ok | missing | corrupt
     clustered=True,
 )
+agents = _table(
+    "agents",
+    _column("id", ID, primary_key=True),
+    _column("name", KEYTEXT, unique=True),
+    _column("owner_id", ID, null=True),  # whose store it is; null: the hive's
+    _column("public_key", HASH, unique=True),  # Ed25519
+    _column("store_id", ID, null=True, index=True),
+    _column("zone", KEYTEXT),
+    _column("capacity_bytes", INT, null=True),  # what the agent said last that it lends
+    _column("joins", FLAG),  # 1: becomes a store by itself when it connects first
+    _column("state", SHORT),  # active | leaving | revoked
+    _column("generation", INT),  # the number that its disk is known to hold
+    _column("pending", INT),  # the number that it was told to write down
+    _column("trouble", TEXT, null=True),  # what an operator should look at
+    _column("created_us", INT),
+    _column("seen_us", INT, null=True),
+)
+agent_invites = _table(
+    "agent_invites",
+    _column("id", ID, primary_key=True),
+    _column("token_hash", HASH, unique=True),
+    _column("created_by", ID),
+    _column("owner_id", ID, null=True),
+    _column("name", KEYTEXT),  # empty: the agent's own
+    _column("zone", KEYTEXT),  # empty: the agent's name
+    _column("joins", FLAG),
+    _column("uses_left", INT),
+    _column("created_us", INT),
+    _column("expires_us", INT),
+)
 chunks = _table(
     "chunks",
     _column("domain_id", ID, primary_key=True),

@@ -21,6 +21,7 @@ from skep.base.errors import (
     SkepError,
     StoreFull,
     StoreNotFound,
+    StoreOffline,
     StoreReadOnly,
     StoreUnavailable,
     Unavailable,
@@ -30,7 +31,7 @@ from skep.crypto.keys import HiveKeys
 from skep.crypto.sealing import open_record, seal_record
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.durability.member import RESERVE_BYTES, Member
+from skep.durability.member import FAILURES_UNTIL_DOWN, RESERVE_BYTES, Member
 from skep.durability.placement import Candidate
 from skep.stores.identity import claimable
 from skep.stores.protocol import Store, Usage
@@ -152,6 +153,22 @@ class StoreSet:
                 f"{member.url} holds another store ({id_text(found.store_id)}): correct what is mounted there"
             )
 
+    async def revive(self, member: Member) -> None:
+        """A store that was away says that it is back: recognise it again and use it at once."""
+        member.down_until_s = float("-inf")
+        if member.store is None:
+            await self._try_open(member)
+            return
+        try:
+            await self._recognise(member, member.store)
+            member.error, member.failures = None, 0
+            await self.refresh_usage(member)
+        except SkepError as error:
+            await member.store.close()
+            member.store = None
+            member.error = error.message
+            member.back_off()
+
     async def probe(self) -> list[Member]:
         """Try the stores that are down and due, refresh the room of the others.
 
@@ -217,6 +234,8 @@ class StoreSet:
         except Unavailable as error:
             member.error = error.message
             member.back_off()
+            if isinstance(error, StoreOffline):  # no need to ask again: it says so itself when it is back
+                member.failures = max(member.failures, FAILURES_UNTIL_DOWN)
             raise
         member.failures = 0
         if timed:
@@ -247,8 +266,9 @@ class StoreSet:
         secret: bytes | None = None,
         *,
         durable: bool = False,
+        owner_id: Id | None = None,
     ) -> Member:
-        """Open a place, claim it for this hive and record it.
+        """Open a place, claim it for this hive and record it; ``owner_id`` is the user whose it is, None the hive.
 
         With ``durable`` a place that forgets when the power goes is refused. Raises InvalidName,
         InvalidStoreUrl, AlreadyExists, Conflict (another hive's place) and what opening raises;
@@ -259,8 +279,9 @@ class StoreSet:
         if any(member.name == name or member.url == url for member in self._members.values()):
             raise AlreadyExists(f"a store named {name!r} or at {url} is there: `skep store ls` shows it")
         member = Member(
-            new_id(), name, url, zone or name, capacity_bytes, "active", self._clock, self._reserve_bytes, secret=secret
-        )
+            new_id(), name, url, zone or name, capacity_bytes, "active", self._clock, self._reserve_bytes, owner_id,
+            secret,
+        )  # fmt: skip
         member.store = self._open(url, secret)
         try:
             if durable and not member.store.properties.durable:
@@ -296,7 +317,7 @@ class StoreSet:
                 "capacity_bytes": member.capacity_bytes,
                 "used_bytes": 0,
                 "state": member.state,
-                "owner_id": None,
+                "owner_id": member.owner_id,
                 "created_us": tx.now_us,
             },
         )

@@ -26,6 +26,7 @@ from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.clouds import CloudGrants, Clouds
 from skep.db import Database
+from skep.durability.agents import Agents
 from skep.durability.member import Member
 from skep.durability.objects import Objects
 from skep.durability.service import ChunkService
@@ -38,6 +39,7 @@ from skep.frontends.common.asgi import App
 from skep.frontends.live.app import LiveApp
 from skep.server import options
 from skep.server.addresses import Proxies
+from skep.server.agents import open_agents
 from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge
 from skep.server.facts import Facts
@@ -47,6 +49,7 @@ from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, ex
 from skep.server.opening import OpenDouble, open_database, opener
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
+from skep.stores.link.board import LinkBoard
 
 POLLS_OF_ONE = 32
 """Requests of one user that may wait for a change: one for each folder of a few machines."""
@@ -69,6 +72,7 @@ class Hive:
     workers: WorkerSet
     jobs: Jobs
     live: LiveApp
+    agents: Agents
     edge: Edge
     app: App
     ready: bool = False
@@ -79,6 +83,7 @@ class Hive:
         self.ready = False
         self.edge.stopping = True
         self.live.streams.stop()
+        await self.agents.close()
         await self.workers.stop(grace_s)
         await self._closing.aclose()
 
@@ -99,8 +104,9 @@ async def open_hive(
         keys = identity.master.hive_keys()
 
         # where the bytes are
+        board = LinkBoard()
         clouds = await _clouds(db, identity, settings, clock, lambda url: stores.uses(url))
-        stores = _store_set(db, identity, settings, clock, driver, clouds)
+        stores = _store_set(db, identity, settings, clock, driver, clouds, board)
         closing.push_async_callback(stores.close)
         await stores.load()
         chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings))
@@ -125,24 +131,23 @@ async def open_hive(
         closing.push_async_callback(jobs.close)
         register_jobs(jobs, keepers, db)
 
+        # who lends disk
+        agents = open_agents(settings, clock, db, identity, stores, board, hurry=keepers.repairer.hurry)
+        closing.push_async_callback(agents.close)
+
         # the doors
         facts = Facts(db, clock)
         services = Services(
-            auth=auth,
-            filesystem=filesystem,
-            chunks=chunks,
-            objects=objects,
-            stores=stores,
-            workers=workers,
-            jobs=jobs,
+            auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
+            agents=agents,
             limits=options.request_limits(settings),
             uploads=Gate("uploads", settings.limits.uploads_at_once, clock, wait_s=settings.limits.wait_s),
             polls=_polls(settings),
             batch_memory=_batch_memory(settings, clock),
-            check_store=partial(_check_store, clouds.grants),
+            check_store=partial(_check_store, clouds.grants, board),
             clouds=clouds,
             facts=facts.now,
-        )
+        )  # fmt: skip
         live = await open_live(settings, clock, db, keys, auth, hub, journal, closing)
         ground = Ground(
             settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
@@ -166,7 +171,7 @@ async def open_hive(
         hive = Hive(
             settings=settings, clock=clock, db=db, identity=identity, stores=stores, chunks=chunks, auth=auth,
             filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, live=live,
-            edge=edge, app=edge,
+            agents=agents, edge=edge, app=edge,
             _closing=closing.pop_all(),
         )  # fmt: skip
         trouble.hive = hive
@@ -183,13 +188,19 @@ async def _clouds(
 
 
 def _store_set(
-    db: Database, identity: Identity, settings: Settings, clock: Clock, driver: OpenDouble | None, clouds: Clouds
+    db: Database,
+    identity: Identity,
+    settings: Settings,
+    clock: Clock,
+    driver: OpenDouble | None,
+    clouds: Clouds,
+    board: LinkBoard,
 ) -> StoreSet:
     return StoreSet(
         db,
         identity.master.hive_keys(),
         identity.hive_id,
-        opener(clock, options.store_pace(settings), driver=driver, grants=clouds.grants),
+        opener(clock, options.store_pace(settings), driver=driver, grants=clouds.grants, links=board),
         clock=clock,
         reserve_bytes=settings.storage.reserve_bytes,
     )
@@ -229,10 +240,10 @@ async def _exposition(registry: CollectorRegistry, facts: Facts) -> bytes:
     return exposition(registry)
 
 
-async def _check_store(grants: CloudGrants, member: Member) -> tuple[bool, Any]:
+async def _check_store(grants: CloudGrants, board: LinkBoard, member: Member) -> tuple[bool, Any]:
     from skep.server.store_check import check_store
 
-    return await check_store(member, grants)
+    return await check_store(member, grants, board)
 
 
 class _Readiness:

@@ -18,6 +18,7 @@ from skep.crypto.keys import HiveKeys
 from skep.db import Database
 from skep.events import Hub, Journal
 from skep.filesystem import Filesystem
+from skep.frontends.agents.door import LINK_PATH, AgentDoor
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App, Receive, Scope, Send
@@ -49,7 +50,7 @@ class Ground:
     live: LiveApp
 
 
-STREAMS = frozenset(PATHS)
+STREAMS = frozenset((*PATHS, LINK_PATH))
 """Paths whose answers may last for hours."""
 
 
@@ -87,7 +88,10 @@ class Doors:
         await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
 
 
-_AT_PATHS: Mapping[str, Callable[[Ground], App]] = {path: lambda ground: ground.live for path in PATHS}
+_AT_PATHS: Mapping[str, Callable[[Ground], App]] = {
+    **{path: lambda ground: ground.live for path in PATHS},
+    LINK_PATH: lambda ground: AgentDoor(ground.services.agents, ground.clock),
+}
 
 
 def at_port_of(door: str, app: App) -> App:

@@ -8,7 +8,8 @@ over and ``check_head`` refuses it; granian's parser takes the chunks, hides the
 closes the connection after the answer, so nothing can be smuggled behind it.
 
 WebSockets: both refuse unmasked frames and answer pings themselves. granian takes frames of up to 16 MiB and
-messages of up to 64 MiB before the door sees them; only guests who have shown a credential get that far.
+messages of up to 64 MiB before the door sees them; live streams
+hear only guests who have shown a credential, agent links read no second frame of one that breaks their limits.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from typing import Any
 
 from skep.base.errors import Misconfigured
 from skep.frontends.common.asgi import App
+from skep.stores.link.frames import FRAME_MAX_BYTES
 
 BACKLOG = 1024
 HEAD_TIMEOUT_S = 15
 READ_BYTES_MAX = 2 << 20
 """What is read of a connection at most, before the application asks for more: each message costs some wake-ups."""
 READY_POLL_S = 0.005
-SOCKET_MESSAGE_BYTES_MAX = 64 << 10
+SOCKET_MESSAGE_BYTES_MAX = FRAME_MAX_BYTES
 """Of a WebSocket's message, where the engine lets us say; a door closes what is over its own limit."""
 
 

@@ -10,6 +10,7 @@ from skep.base.ids import Id
 from skep.base.settings import Settings
 from skep.db import Database
 from skep.stores.access import Grants
+from skep.stores.link.board import Links
 from skep.stores.protocol import Store
 from skep.stores.registry import open_store
 from skep.stores.stack import stacked
@@ -33,16 +34,23 @@ class HiveStore(MeterStore):
             await claim(hive_id, store_id)
 
 
-def opener(clock: Clock, pace: Pace, *, driver: OpenDouble | None = None, grants: Grants | None = None) -> OpenStore:
+def opener(
+    clock: Clock,
+    pace: Pace,
+    *,
+    driver: OpenDouble | None = None,
+    grants: Grants | None = None,
+    links: Links | None = None,
+) -> OpenStore:
     """A function that opens stores by URL; ``driver`` replaces the registry in tests.
 
-    ``grants`` has the accounts of clouds that were granted to the hive.
+    ``grants`` has the accounts of clouds that were granted to the hive, ``links`` the agents that are connected.
     """
     chance = random.Random()  # noqa: S311 - spreads retries over time, guards nothing
 
     def open_one(url: str, secret: bytes | None) -> Store:
         double = None if driver is None else driver(url, secret)
-        bare = open_store(url, secret=secret, grants=grants) if double is None else double
+        bare = open_store(url, secret=secret, grants=grants, links=links) if double is None else double
         measured = stacked(bare, clock=clock, random=chance, pace=pace)
         store = HiveStore(measured.inner, clock=clock, meter=measured.meter)
         store.driver = bare

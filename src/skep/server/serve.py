@@ -136,6 +136,7 @@ async def _finish_requests(hive: Hive, signals: _Signals, grace_s: float) -> Non
     in_flight, streams = hive.edge.in_flight, hive.edge.streams
     log.info("stopping", requests_in_flight=in_flight.count, streams=streams.count)
     hive.live.streams.stop()
+    await hive.agents.close()
     await _first(asyncio.ensure_future(in_flight.none(grace_s)), signals.hurried.wait())
     if in_flight.count:
         log.warning("requests are cut off", requests=in_flight.count)

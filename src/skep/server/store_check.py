@@ -8,10 +8,11 @@ from typing import Any
 from skep.durability.member import Member
 from skep.stores.access import Grants
 from skep.stores.conformance import check
+from skep.stores.link.board import Links
 from skep.stores.registry import open_store
 
 
-async def check_store(member: Member, grants: Grants) -> tuple[bool, Any]:
+async def check_store(member: Member, grants: Grants, links: Links) -> tuple[bool, Any]:
     """Whether a store keeps the contract, and what the suite says of each check, as JSON."""
-    report = await check(lambda: open_store(member.url, secret=member.secret, grants=grants))
+    report = await check(lambda: open_store(member.url, secret=member.secret, grants=grants, links=links))
     return report.ok, [asdict(result) for result in report.results]

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import InvalidStoreUrl
 from skep.stores.access import CloudAccess, Grants
+from skep.stores.drivers.array import ArrayConfig, ArrayStore
 from skep.stores.drivers.cloud.base import Account, CloudStore, Remote
 from skep.stores.drivers.cloud.config import access_of
 from skep.stores.drivers.fs import FsConfig, FsStore
 from skep.stores.drivers.memory import MemoryConfig, open_memory
+from skep.stores.link.board import LinkBoard, Links
 from skep.stores.protocol import Store
 from skep.stores.providers import PROVIDERS
 from skep.stores.url import StoreUrl, nearest, parse_store_url
@@ -41,8 +43,8 @@ class Driver:
     """Whether the URL may say who logs in, before an @."""
 
 
-def drivers() -> tuple[Driver, ...]:
-    """Every driver that this Skep has."""
+def drivers(links: Links | None = None) -> tuple[Driver, ...]:
+    """Every driver that this Skep has. ``links``: the agents that are connected, for ``array``."""
     return (
         Driver(
             "fs",
@@ -73,6 +75,14 @@ def drivers() -> tuple[Driver, ...]:
             if provider.name in _CLOUDS
         ),
         Driver(
+            "array",
+            "array://0197c9f2-8a3b-7c1d-9e4f-5a6b7c8d9e0f",
+            "a disk that an agent lends, wherever it is",
+            ArrayConfig.OPTIONS,
+            takes_secret=False,
+            open=lambda url, _, __: ArrayStore(ArrayConfig.from_url(url), links or LinkBoard()),
+        ),
+        Driver(
             "memory",
             "memory:name?capacity=1GB",
             "the memory of this process, for tests: gone when it ends",
@@ -83,19 +93,21 @@ def drivers() -> tuple[Driver, ...]:
     )
 
 
-def driver_of(url: StoreUrl) -> Driver:
+def driver_of(url: StoreUrl, links: Links | None = None) -> Driver:
     """The driver for a URL. Raises InvalidStoreUrl that names the nearest scheme."""
-    by_scheme = {driver.scheme: driver for driver in drivers()}
+    by_scheme = {driver.scheme: driver for driver in drivers(links)}
     if url.scheme not in by_scheme:
         raise InvalidStoreUrl(f"there is no kind of store {url.scheme!r}{nearest(url.scheme, by_scheme)}")
     return by_scheme[url.scheme]
 
 
-def open_store(url: str, *, secret: bytes | None = None, grants: Grants | None = None) -> Store:
+def open_store(
+    url: str, *, secret: bytes | None = None, grants: Grants | None = None, links: Links | None = None
+) -> Store:
     """Open the store at ``url``, without any wrapper (see ``skep.stores.stack``).
 
     ``secret`` is what the driver needs to log in; those that need none refuse one. ``grants`` has the accounts of
-    clouds that somebody granted to a hive.
+    clouds that somebody granted to a hive, ``links`` the agents that are connected to it; without, all are offline.
 
     Raises InvalidStoreUrl for an unknown scheme or option, a wrong form, or a secret in the URL, and shows the right
     form.
@@ -104,7 +116,7 @@ def open_store(url: str, *, secret: bytes | None = None, grants: Grants | None =
         parsed = parse_store_url(url)
     except InvalidStoreUrl as error:
         raise InvalidStoreUrl(error.message + _right_form(url)) from None
-    driver = driver_of(parsed)
+    driver = driver_of(parsed, links)
     parsed.refuse_unknown_options(driver.options)
     if secret is not None and not driver.takes_secret:
         raise InvalidStoreUrl(f"{driver.scheme} stores take no secret: leave it out")

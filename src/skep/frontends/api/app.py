@@ -5,6 +5,7 @@ from __future__ import annotations
 from skep.frontends.api import (
     access_keys,
     account,
+    agents,
     batch,
     changes,
     chunk,
@@ -51,6 +52,7 @@ _RESOURCES = (
     quotas,
     invites,
     stores,
+    agents,
     upkeep,
 )
 

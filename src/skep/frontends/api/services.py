@@ -10,6 +10,7 @@ from skep.auth import Auth
 from skep.base.limits import ByteBudget, Gate, Shares
 from skep.base.workers import WorkerSet
 from skep.clouds import Clouds
+from skep.durability.agents import Agents
 from skep.durability.member import Member
 from skep.durability.objects import Objects
 from skep.durability.service import ChunkService
@@ -60,5 +61,7 @@ class Services:
     """The conformance suite on one store: whether it passed, and its report as JSON."""
     clouds: Clouds
     """App keys, logins and grants at cloud providers."""
+    agents: Agents
+    """Computers that lend disk."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""

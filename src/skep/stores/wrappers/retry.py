@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from skep.base.clock import Clock
-from skep.base.errors import SkepError, StoreReadOnly, TimedOut
+from skep.base.errors import SkepError, StoreOffline, StoreReadOnly, TimedOut
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
 from skep.stores.wrappers.forward import ForwardingStore
 
@@ -37,8 +37,11 @@ class Pace:
 
 
 def can_help(error: Exception) -> bool:
-    """Whether trying the same call again soon can help. A store that takes no writes will not change by waiting."""
-    return isinstance(error, SkepError) and error.retryable and not isinstance(error, StoreReadOnly)
+    """Whether trying the same call again soon can help.
+
+    A store that takes no writes will not change by waiting, and a computer that is off is told when it comes back.
+    """
+    return isinstance(error, SkepError) and error.retryable and not isinstance(error, StoreReadOnly | StoreOffline)
 
 
 class RetryStore(ForwardingStore):

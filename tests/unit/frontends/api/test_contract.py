@@ -52,6 +52,7 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
         "/api/docs",
         "/api/docs.js",
         "/api/openapi.json",
+        "/api/agents/enrol",
         "/api/auth/register",
         "/api/auth/login",
         "/api/auth/refresh",
