@@ -7,7 +7,7 @@ removes the directory, unless it has facts of its own, and those above it that a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from skep.db import schema as s
 from skep.filesystem import facts, trash, tree, versions
 from skep.filesystem.books import Books
 from skep.filesystem.facts import Facts
-from skep.filesystem.flat import Key
+from skep.filesystem.flat import Entry, Key
 from skep.filesystem.names import stored_segments
 from skep.filesystem.spaces import Space
 from skep.filesystem.tree import Above, Node, Place
@@ -46,6 +46,16 @@ _SETTINGS_BY_NAME = prepared(
     .join(s.spaces, s.spaces.c.root_id == _n.parent_id)
     .where(_n.name == sa.bindparam("name"))
     .limit(sa.bindparam("count"))
+)
+TRASH_PAGE, TRASH_PAGES_MAX = 1_000, 100
+_v = s.versions.c
+_VERSIONS_OF = prepared(
+    sa.select(_v.node_id, _v.id, _v.size_bytes, _v.etag, _v.md5, s.facts.c.etag, _v.created_us)
+    .select_from(s.versions)
+    .join(s.nodes, _n.id == _v.node_id)
+    .join(s.facts, s.facts.c.about_id == _v.id, isouter=True)
+    .where(_v.node_id.in_(sa.bindparam("nodes", expanding=True)), _n.space_id == sa.bindparam("space"))
+    .order_by(_v.node_id, _v.number.desc())
 )
 _VERSION = prepared(sa.select(*versions.COLUMNS).where(s.versions.c.id == sa.bindparam("id")))
 
@@ -78,10 +88,48 @@ class Removed(NamedTuple):
     """A node deleted for good that is still to be purged."""
 
 
+class Past(NamedTuple):
+    """A file that was deleted and is in the trash, under the key that it had."""
+
+    key: str
+    node_id: Id
+    deleted_us: int
+    versions: list[Entry]
+
+
 def document_of(text: str | None) -> dict[str, Any]:
     """The JSON object of facts or of a bucket."""
     loaded: dict[str, Any] = json.loads(text) if text else {}
     return loaded
+
+
+def past(tx: Transaction, space: Space, name: str, prefix: str, after: str, count: int) -> list[Past]:
+    """Files in the trash that had keys with a prefix after a key, by key, the last deleted first."""
+    start = f"/{name}/{prefix}"
+    found: list[tuple[str, int, Id]] = []
+    before: tuple[int, Id] | None = None
+    for _ in range(TRASH_PAGES_MAX):
+        page = trash.page(tx, space.id, before, TRASH_PAGE)
+        for node, entry in page:
+            path: str = entry[3]
+            key = path[len(name) + 2 :]
+            if not node.is_directory and path.startswith(start) and key > after:
+                found.append((key, -entry[4], node.id))
+        if len(page) < TRASH_PAGE:
+            break
+        before = (page[-1][1][4], page[-1][0].id)
+    found = sorted(found)[:count]
+    of = versions_of(tx, space, [node_id for _, _, node_id in found])
+    return [Past(key, node_id, -deleted, of.get(node_id, [])) for key, deleted, node_id in found]
+
+
+def versions_of(tx: Transaction, space: Space, node_ids: Sequence[Id]) -> dict[Id, list[Entry]]:
+    """All versions of files of a space, the newest first; their keys are left out."""
+    found: dict[Id, list[Entry]] = {}
+    for part in versions.parts(node_ids):
+        for node_id, *row in tx.rows(_VERSIONS_OF, {"nodes": part, "space": space.id}):
+            found.setdefault(node_id, []).append(Entry("", node_id, *row))
+    return found
 
 
 def bucket(tx: Transaction, space: Space, name: str) -> Bucket:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from skep.filesystem import access, copies, facts, flat, keyed, spaces, trash, w
 from skep.filesystem.core import READ, WRITE, Core
 from skep.filesystem.facts import Facts
 from skep.filesystem.flat import Entry, Key, parse_key
-from skep.filesystem.keyed import Bucket, Found, Removed
+from skep.filesystem.keyed import Bucket, Found, Past, Removed
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import ALWAYS, Conditions, WriteResult
+from skep.filesystem.tree import Node
 from skep.filesystem.versions import Version
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class KeyedContent:
     """What is at a key, ready to be read. ``version`` None: a directory, which has no bytes."""
 
     bucket: Bucket
-    node_id: Id
+    node: Node
     version: Version | None
     facts: Facts | None
     created_us: int
@@ -133,6 +134,22 @@ class Keying(Core):
 
         return await self._db.read(work)
 
+    async def past_keys(
+        self, principal: Principal, space_id: Id | None, bucket: str, *, prefix: str, after: str, count: int
+    ) -> list[Past]:
+        """Files of a bucket that are in the trash, by the keys that they had."""
+        principal.require(READ)
+        return await self._db.read(
+            lambda tx: keyed.past(tx, _whole(tx, principal, space_id), bucket, prefix, after, count)
+        )
+
+    async def versions_of(
+        self, principal: Principal, space_id: Id | None, node_ids: Sequence[Id]
+    ) -> dict[Id, list[Entry]]:
+        """All versions of some files, the newest first."""
+        principal.require(READ)
+        return await self._db.read(lambda tx: keyed.versions_of(tx, _whole(tx, principal, space_id), node_ids))
+
     async def open_key(
         self, principal: Principal, space_id: Id | None, key: Key, version_id: Id | None = None
     ) -> KeyedContent:
@@ -146,7 +163,7 @@ class Keying(Core):
         found, domain_id = await self._db.glance(work)
         created_us = found.node.created_us if found.version is None else found.version.created_us
         domain = await self._chunks.domain(domain_id)
-        return KeyedContent(found.bucket, found.node.id, found.version, found.facts, created_us, domain, self._chunks)
+        return KeyedContent(found.bucket, found.node, found.version, found.facts, created_us, domain, self._chunks)
 
     async def mark_directory(self, principal: Principal, space_id: Id | None, key: Key, known: Facts) -> None:
         """Make the directory of a key, and give it facts, so that it is a key whatever is in it.

@@ -49,7 +49,7 @@ class S3Hive:
 
     def client(self, endpoint: str = "", **options: object):
         """A boto3 client that does not try twice."""
-        config = Config(retries={"max_attempts": 1, "mode": "standard"}, **options)  # type: ignore[arg-type]
+        config = Config(signature_version="s3v4", retries={"max_attempts": 1, "mode": "standard"}, **options)  # type: ignore[arg-type]
         return boto3.client(
             "s3",
             endpoint_url=endpoint or self.endpoint,

@@ -19,7 +19,9 @@ from skep.frontends.common.body import Body
 from skep.frontends.common.headers import Headers, declared_length
 from skep.frontends.s3 import sigv4
 from skep.frontends.s3.call import Call, Services
+from skep.frontends.s3.cors import allow_origin, preflight
 from skep.frontends.s3.errors import Failure, Refusal, failure_of, failure_of_bug
+from skep.frontends.s3.post_object import is_form, post_object
 from skep.frontends.s3.routes import BUCKET, OBJECT, SERVICE, WORDS
 from skep.frontends.s3.signing import authenticate, raw_path
 from skep.frontends.s3.unconfigured import Handler
@@ -88,6 +90,14 @@ class S3App:
         call.bucket_name, call.key_text = target
         if any("\udc80" <= letter <= "\udcff" for value in call.query.values() for letter in value):
             raise Refusal("InvalidArgument", "A value in the query is not valid UTF-8.")
+        if call.method == "OPTIONS":
+            await preflight(call)
+            return
+        await allow_origin(call)
+        if is_form(call):
+            call.scope["state"]["route"] = "s3:post_object"
+            await post_object(call)
+            return
         call.signer = await authenticate(self._services.auth, call.scope, pairs, self._services.clock.now_us())
         handler = _handler(call, target)
         call.scope["state"]["route"] = f"s3:{getattr(handler, '__name__', 'not_set')}"

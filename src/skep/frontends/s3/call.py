@@ -91,6 +91,10 @@ class Call:
         """The space of the access key; None: the user's own."""
         return self.signed.grant.info.space_id
 
+    async def home_id(self) -> Id:
+        """The id of the space."""
+        return self.space_id or (await self.filesystem.home(self.principal)).id
+
     @property
     def bucket(self) -> str:
         """The bucket's name, if the access key may use it. Raises Refusal."""

@@ -11,7 +11,7 @@ import binascii
 import ctypes
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -117,3 +117,45 @@ def table_crc(polynomial: int, bits: int) -> Callable[[int, bytes], int]:
         return value ^ ones
 
     return step
+
+
+def joined_crc(name: str, parts: Sequence[tuple[bytes, int]]) -> bytes:
+    """The CRC of several runs of data after each other, from the CRC and the size in bytes of each.
+
+    After zlib's ``crc32_combine``: appending zeros to data is a linear map of its CRC over GF(2), and the map for n
+    bytes is a power of that for one.
+    """
+    polynomial, bits = _POLYNOMIALS[name]
+    value = 0
+    for crc, size_bytes in parts:
+        value = _times(_zeros(polynomial, bits, size_bytes), value) ^ int.from_bytes(crc, "big")
+    return value.to_bytes(SIZES[name], "big")
+
+
+_POLYNOMIALS = {"crc32": (0xEDB88320, 32), "crc32c": (_CRC32C_POLYNOMIAL, 32), "crc64nvme": (_CRC64NVME_POLYNOMIAL, 64)}
+Matrix = tuple[int, ...]
+
+
+@lru_cache(256)
+def _zeros(polynomial: int, bits: int, size_bytes: int) -> Matrix:
+    """What so many bytes of zeros do to a CRC: the images of its bits."""
+    one_bit = (polynomial, *[1 << bit for bit in range(bits - 1)])
+    power, result = one_bit, tuple(1 << bit for bit in range(bits))
+    count = 8 * size_bytes
+    while count:
+        if count & 1:
+            result = tuple([_times(power, image) for image in result])
+        count >>= 1
+        if count:
+            power = tuple([_times(power, image) for image in power])
+    return result
+
+
+def _times(matrix: Matrix, vector: int) -> int:
+    value, bit = 0, 0
+    while vector:
+        if vector & 1:
+            value ^= matrix[bit]
+        vector >>= 1
+        bit += 1
+    return value

@@ -92,6 +92,7 @@ CODES: Mapping[type[e.SkepError], str] = {
     e.VersionNotFound: "NoSuchVersion",
     e.SpaceNotFound: "AccessDenied",
     e.BucketNotFound: "NoSuchBucket",
+    e.UploadNotFound: "NoSuchUpload",
     e.Conflict: "ConditionalRequestConflict",
     e.NameClash: "XSkepKeyIsPrefix",
     e.PreconditionFailed: "PreconditionFailed",

@@ -29,8 +29,8 @@ _OURS = frozenset({"sha1", "sha256"})
 class Payload:
     """The data of an upload as a stream that checks itself; then the checksums that it was sent with."""
 
-    def __init__(self, call: Call) -> None:
-        """Raises Refusal for a head that contradicts itself."""
+    def __init__(self, call: Call, *, hashes_itself: bool = False) -> None:
+        """``hashes_itself``: SHA checksums are not left to the pipeline. Raises Refusal for a contradicting head."""
         headers, signed = call.headers, call.signed
         self._body = call.body
         self._chunked: ChunkedBody | None = None
@@ -47,7 +47,8 @@ class Payload:
         self.checksums = _declared(call)
         self._name = self._algorithm()
         self._sum: Checksum | None = None
-        if self._name and self._name not in _OURS:
+        self._is_ours = self._name in _OURS and not (hashes_itself and self._trailer)
+        if self._name and not self._is_ours:
             self._sum = new_checksum(self._name)
         md5 = headers.get("content-md5")
         if md5 is not None:
@@ -59,7 +60,12 @@ class Payload:
     @property
     def digests(self) -> set[str]:
         """Digests that the pipeline is to compute: MD5 is the ETag."""
-        return {"md5", self._name} if self._name in _OURS else {"md5"}
+        return {"md5", self._name} if self._is_ours else {"md5"}
+
+    @property
+    def names(self) -> list[str]:
+        """The algorithms that the data is checked with, apart from its own digests."""
+        return [self._name] if self._name else []
 
     @property
     def checksum_texts(self) -> dict[str, str]:
@@ -71,7 +77,7 @@ class Payload:
 
     def check(self, content: Content) -> None:
         """Compare a checksum that came behind the data with the pipeline's digest. Raises ChecksumMismatch."""
-        if self._name in _OURS and self._trailer:
+        if self._is_ours and self._trailer:
             wanted = self.checksums[self._name]
             if (content.sha1 if self._name == "sha1" else content.sha256) != wanted:
                 raise _bad(self._name)

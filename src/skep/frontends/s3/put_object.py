@@ -94,7 +94,7 @@ async def write_conditions(call: Call, key: Key) -> Conditions:
     there = await call.filesystem.open_key(call.principal, call.space_id, key)
     if not etags.matches(match, etags.of_content(there)) or there.version is None:
         raise PreconditionFailed("At least one of the preconditions you specified did not hold.")
-    return Conditions(if_match=(there.version.etag,), node_id=there.node_id)
+    return Conditions(if_match=(there.version.etag,), node_id=there.node.id)
 
 
 async def _mark_directory(call: Call, key: Key, said: Described, payload: Payload) -> None:

@@ -17,7 +17,6 @@ from skep.frontends.s3.xmltext import element
 Handler = Callable[[Call], Awaitable[None]]
 
 NOT_SET = {
-    "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
     "encryption": (
         "ServerSideEncryptionConfigurationNotFoundError",
         "The server side encryption configuration was not found",
