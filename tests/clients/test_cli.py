@@ -259,6 +259,15 @@ def test_somebody_invited_registers_and_sets_a_password(skep: Program) -> None:
     assert skep.json("group", "quota", "quintet")["name"] == "quintet"
 
 
+def test_care_by_hand(skep: Program) -> None:
+    assert skep.json("fsck", "--quick")["clean"]
+    assert skep.json("fsck", "--quick", "--versions")["clean"]
+    assert "goes with --quick" in skep("fsck", "--versions", exits=2)
+    assert len(skep.json("key", "rotate")["key_id"]) == 43
+    assert "to choose from: none" in skep("scheme", "mine")
+    assert "does not let you choose" in skep("scheme", "mine", "raid1(2)", exits=4)
+
+
 def test_several_shells_share_one_login(skep: Program) -> None:
     """Tokens at their end are refreshed by one program; the session of the others goes on."""
     path = skep.home / ".config/skep/credentials.json"

@@ -24,7 +24,7 @@
     │   └── ShuttingDown, TimedOut, ClientGone
     ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
-                        DataDirectoryInUse
+                        DatabaseInUse, DataDirectoryInUse
 
 Each class has a stable ``code`` (it is in the API's problem details and in the docs) and
 knows whether retrying the same call can help. A message says what happened, to which thing,
@@ -517,6 +517,12 @@ class DatabaseUnusable(Misconfigured):
     """What the database URL names is no database that Skep can use."""
 
     code = "database-unusable"
+
+
+class DatabaseInUse(Misconfigured):
+    """Another hive process serves this database."""
+
+    code = "database-in-use"
 
 
 class DataDirectoryInUse(Misconfigured):

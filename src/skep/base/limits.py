@@ -134,6 +134,32 @@ class Gate(Pool):
         return self.hold(1)
 
 
+class FairGate(Gate):
+    """A gate of which no caller takes more than ``each_max`` places; who wants more waits behind their own."""
+
+    def __init__(
+        self, name: str, capacity: int, clock: Clock, *, each_max: int, wait_s: float, queue_max: int = 10_000
+    ) -> None:
+        super().__init__(name, capacity, clock, wait_s=wait_s, queue_max=queue_max)
+        self.each_max = each_max
+        self._own: dict[Hashable, Gate] = {}
+
+    @asynccontextmanager
+    async def enter_as(self, caller: Hashable) -> AsyncIterator[None]:
+        """Take one place for the length of the block, as one of a caller's. Raises TimedOut at its limits."""
+        own = self._own.get(caller)
+        if own is None:
+            own = self._own[caller] = Gate(
+                f"{self.name} of one user", self.each_max, self._clock, wait_s=self._wait_s, queue_max=self._queue_max
+            )
+        try:
+            async with own.enter(), self.enter():
+                yield
+        finally:
+            if not own.held and not own.waiting and self._own.get(caller) is own:
+                del self._own[caller]
+
+
 class ByteBudget(Pool):
     """At most ``capacity`` bytes in flight."""
 

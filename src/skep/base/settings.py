@@ -73,6 +73,7 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How content is packed, coded, written and read."""
 
     scheme: str
+    user_schemes: tuple[str, ...]
     dedup: Literal["account", "hive"]
     pack_bytes: Annotated[int, Meta(ge=5 * 2**20, le=64 * 2**20)]
     compression_level: Annotated[int, Meta(ge=0, le=19)]

@@ -91,20 +91,39 @@ def snapshot(output: Output, hive: Hive, progress: bool | None, detach: bool) ->
 
 @click.command()
 @click.option("--read-data", is_flag=True, help="Read and verify all content too, not only the metadata.")
+@click.option("--quick", is_flag=True, help="Read one copy of the current versions' content, and nothing else of it.")
+@click.option("--versions", is_flag=True, help="With --quick: of all versions.")
 @click.option("--repair", "correct", is_flag=True, help="First correct sizes and used bytes that are wrong.")
 @progress_option
 @detach_option
 @with_hive
-def fsck(output: Output, hive: Hive, read_data: bool, correct: bool, progress: bool | None, detach: bool) -> int:
+def fsck(
+    output: Output,
+    hive: Hive,
+    read_data: bool,
+    quick: bool,
+    versions: bool,
+    correct: bool,
+    progress: bool | None,
+    detach: bool,
+) -> int:
     """Check that everything the hive knows of is there and whole.
 
     Exits with 7 when something is not. Damaged shards are for `skep repair`.
 
     \b
-    Example:
-      skep fsck --read-data
+    Examples:
+      skep fsck                     all bookkeeping, and that every shard is there
+      skep fsck --read-data         that, and every byte of every shard and version
+      skep fsck --quick             can every file be read as it is now?
+      skep fsck --quick --versions  ... and as it was?
     """
-    return _job(output, hive, "fsck", {"read_data": read_data, "repair": correct}, progress, detach)
+    if quick and read_data:
+        raise click.UsageError("--quick reads one copy and --read-data all of them: give one of the two")
+    if versions and not quick:
+        raise click.UsageError("--versions goes with --quick: without it all versions are checked anyway")
+    options = {"read_data": read_data, "repair": correct, "quick": quick, "versions": versions}
+    return _job(output, hive, "fsck", dict(options), progress, detach)
 
 
 def _job(output: Output, hive: Hive, kind: str, options: dict[str, object], progress: bool | None, detach: bool) -> int:

@@ -101,7 +101,9 @@ _section("People", "s3_commands", s3="Access keys for S3 clients.")
 _section(
     "This program", "config_commands", config="Settings of a hive on this machine: what is in force, what they mean."
 )
-_section("This program", "key_commands", key="The master key of a hive on this machine.")
+_section(
+    "This program", "key_commands", key="The master key of a hive on this machine, and the key that signs its tokens."
+)
 _section(
     "This program",
     "program_commands",

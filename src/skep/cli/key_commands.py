@@ -1,4 +1,4 @@
-"""``skep key``: the master key of a hive on this machine."""
+"""``skep key``: the master key of a hive on this machine, and the key that signs tokens."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from skep.base.errors import KeyMissing
-from skep.cli.options import with_output
+from skep.cli.options import with_hive, with_output
 from skep.cli.output import Output
+from skep.client.hive import Hive
 
 
 @click.group()
 def key() -> None:
-    """The master key of a hive on this machine.
+    """The master key of a hive on this machine, and the key that signs its tokens.
 
-    Without it nothing in the stores can be read, by anybody, ever: keep a copy somewhere else.
+    Without the master key nothing in the stores can be read, by anybody, ever: keep a copy somewhere else.
     """
 
 
@@ -49,3 +50,15 @@ def key_backup(output: Output, path: Path | None, to: Path | None) -> None:
         return
     output.note("whoever has this and the stores can read everything:")
     output.value({"master_key": master.text()}, master.text())
+
+
+@key.command("rotate")
+@with_hive
+def key_rotate(output: Output, hive: Hive) -> None:
+    """Sign access tokens with a new key from now on (administrators).
+
+    Tokens that were given out stay good until they expire, a few minutes later; nobody has to log in
+    again. The hive does this by itself now and then; the master key is not touched.
+    """
+    key_id = hive.administration.rotate_signing_key()
+    output.value({"key_id": key_id}, lambda: f"access tokens are signed with the key {key_id} now")

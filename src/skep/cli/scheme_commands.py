@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from skep.cli.file_commands import space_option
 from skep.cli.options import with_hive
 from skep.cli.output import Output
+from skep.cli.places import space_id
 from skep.client.hive import Hive
 
 
@@ -48,6 +50,31 @@ def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
     changed = hive.administration.set_scheme(scheme)
     _warn(output, changed)
     output.value(changed, lambda: f"{_meaning(changed)}\nwhat is stored already keeps its scheme until it is repacked")
+
+
+@scheme.command("mine")
+@click.argument("scheme", metavar="[SCHEME]", required=False)
+@space_option
+@with_hive
+def scheme_mine(output: Output, hive: Hive, scheme: str | None, space: str | None) -> None:
+    """Show or choose how your own new files are kept, within what the hive allows.
+
+    `default` goes back to the hive's scheme. What is stored already stays as it is.
+
+    \b
+    Examples:
+      skep scheme mine
+      skep scheme mine 'raid1(2)'
+      skep scheme mine 'ec(2,1)' --space family
+    """
+    place = space_id(hive.files, space)
+    if scheme is None:
+        found = hive.files.options(space=place)
+    else:
+        found = hive.files.set_scheme(None if scheme == "default" else scheme, space=place)
+    whose = "chosen" if found["chosen"] else "the hive's"
+    choice = ", ".join(found["allowed"]) or "none"
+    output.value(found, lambda: f"{found['scheme']} ({whose}); to choose from: {choice}")
 
 
 def _warn(output: Output, found: dict[str, Any]) -> None:

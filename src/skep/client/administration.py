@@ -83,6 +83,11 @@ class Administration:
         """Code new packs so from now on. Raises InvalidScheme."""
         return self._record("PUT", f"{ADMIN}/scheme", {"scheme": scheme})
 
+    def rotate_signing_key(self) -> str:
+        """Sign access tokens with a new key from now on; its id."""
+        key_id: str = self._record("POST", f"{ADMIN}/signing-keys")["key_id"]
+        return key_id
+
     def workers(self) -> list[Record]:
         """The background workers and how they are doing."""
         return list(self._record("GET", f"{ADMIN}/workers")["workers"])

@@ -187,6 +187,16 @@ class Files:
         target = f"/api/filesystem/tags/{quote(name, safe='')}"
         return [read_node(raw) for raw in self._caller.json("GET", target)["nodes"]]
 
+    def options(self, *, space: str | None = None) -> dict[str, Any]:
+        """How new content of a space is kept, and what may be chosen."""
+        found: dict[str, Any] = self._caller.json("GET", _options(space))
+        return found
+
+    def set_scheme(self, scheme: str | None, *, space: str | None = None) -> dict[str, Any]:
+        """Choose how new content of a space is kept; None: as the hive says. Raises Forbidden, InvalidScheme."""
+        changed: dict[str, Any] = self._caller.json("POST", _options(space), send={"scheme": scheme}, repeatable=True)
+        return changed
+
     def rename_tag(self, name: str, new_name: str, *, merge: bool = False) -> int:
         """Give a tag another name on all nodes; on how many. Raises NameClash."""
         target, send = f"/api/filesystem/tags/{quote(name, safe='')}", {"name": new_name, "merge": merge}
@@ -204,6 +214,10 @@ class Files:
         query = {"cursor": cursor, "space": space, "limit": limit, "timeout_s": timeout_s}
         page: dict[str, Any] = self._caller.json("GET", "/api/filesystem/changes", query, timeout_s=timeout_s + 60)
         return page
+
+
+def _options(space: str | None) -> str:
+    return "/api/auth/me/options" if space is None else f"/api/filesystem/spaces/{space}/options"
 
 
 def _batch_result(result: Mapping[str, Any]) -> Node | SkepError:

@@ -346,6 +346,7 @@ spaces = _table(
     _column("first_change", INT, server_default="1"),  # the oldest that the journal still has
     _column("created_us", INT),
     _column("locked_until_us", INT, server_default="0"),  # no lock in it is in force at or after this time
+    _column("scheme", SHORT, null=True),  # how its new packs are coded; null: as the hive says
     sa.UniqueConstraint("kind", "owner_id"),
 )
 nodes = _table(

@@ -5,6 +5,7 @@ Checks, each in bounded pages:
 1. every use that a version or object makes of a chunk has a chunk row, and ``refs`` is their number;
 2. every chunk row points at a pack row, and the packs' sums are right;
 3. every shard row that claims to be good is on its store with the right size;
+   A pack that is retired while it is looked at is garbage: what is wrong with it is not told;
 4. with ``read_data``: every block of every shard is verified, every pack's index is read, and every
    chunk is opened and has its id.
 
@@ -29,6 +30,7 @@ from skep.chunks.pack import TRAILER_BYTES, index_tail_size, read_index
 from skep.chunks.seal import chunk_id, open_sealed
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
+from skep.durability.catalog import locate
 from skep.durability.records import PackPlaces, shard_key
 from skep.durability.scrub import Scrubber
 from skep.durability.service import ChunkService
@@ -55,6 +57,7 @@ _CHUNKS = prepared(
 )
 _PACKS = prepared(sa.select(_p.id, _p.retired_us).where(_p.id > sa.bindparam("after")).order_by(_p.id).limit(PAGE))
 _PACK_ONE = prepared(sa.select(_p.live_bytes, _p.chunk_count).where(_p.id == sa.bindparam("pack")))
+_RETIRED = prepared(sa.select(_p.retired_us).where(_p.id == sa.bindparam("pack")))
 _PACK_COUNT = prepared(sa.select(sa.func.count()).select_from(s.packs))
 _SUMS = prepared(
     sa.select(sa.func.coalesce(sa.func.sum(_c.size_bytes), 0), sa.func.count()).where(
@@ -79,6 +82,8 @@ _SHARD_SIZES = prepared(
 
 Uses = Callable[[Transaction], Iterator[tuple[Id, bytes]]]
 """Goes through every encoded manifest that references chunks, with its domain; may be called several times."""
+Pages = Callable[[Transaction, "tuple[str, Id]"], "tuple[list[tuple[Id, bytes]], tuple[str, Id] | None]"]
+"""Some encoded manifests with their domains, from a place on, and the next place; None: that was all."""
 Report = Callable[[str, int, int], None]
 """Told of (step, done, total)."""
 
@@ -121,6 +126,18 @@ class CheckReport:
         else:
             self.more_findings += 1
 
+    def absorb(self, part: CheckReport, *, findings: bool) -> None:
+        """Add what was looked at in a part, and what was found there if it counts."""
+        self.shards += part.shards
+        self.unreachable_shards += part.unreachable_shards
+        self.opened_chunks += part.opened_chunks
+        self.read_bytes += part.read_bytes
+        if findings:
+            self.lost_chunks |= part.lost_chunks
+            self.more_findings += part.more_findings
+            for finding in part.findings:
+                self.add(finding.kind, finding.subject, finding.message)
+
 
 class Checker:
     """fsck over the durability side, one run after the other."""
@@ -141,6 +158,49 @@ class Checker:
             await self._check_packs(read_data, progress)
         await self._chunks.flush_damage()
         return self.report
+
+    async def run_quick(self, pages: Pages, progress: Report = lambda step, done, total: None) -> CheckReport:
+        """Read contents as a download would, each chunk once, and open it: can what is asked for be had?
+
+        Spare shards are not looked at, and what is found damaged on the way is queued for repair.
+        """
+        self.report = CheckReport()
+        seen: set[tuple[Id, bytes]] = set()
+        after: tuple[str, Id] | None = ("", b"")
+        with self._chunks.leases.hold():
+            while after is not None:
+                contents, after = await self._db.read(lambda tx, a=after: pages(tx, a))  # type: ignore[misc]
+                for domain_id, encoded in contents:
+                    await self._read_content(domain_id, encoded, seen)
+                    progress("contents", self.report.manifests, 0)
+        await self._chunks.flush_damage()
+        return self.report
+
+    async def _read_content(self, domain_id: Id, encoded: bytes, seen: set[tuple[Id, bytes]]) -> None:
+        self.report.manifests += 1
+        try:
+            refs = Manifest.decode(encoded).chunks
+        except CorruptRecord as error:
+            self.report.add("lost", "manifest", error.message)
+            return
+        if len(seen) > COUNTED_CHUNKS_MAX:
+            seen.clear()  # then some are read twice
+        fresh = [ref.id for ref in dict.fromkeys(refs) if (domain_id, ref.id) not in seen]
+        seen.update((domain_id, id_) for id_ in fresh)
+        for id_ in fresh:
+            await self._read_chunk(domain_id, id_)
+
+    async def _read_chunk(self, domain_id: Id, id_: bytes) -> None:
+        self.report.chunks += 1
+        try:
+            location = (await self._db.read(lambda tx: locate(tx, domain_id, [id_])))[id_]
+            sealed = await self._chunks.packs.sealed(location)
+            await self._open(domain_id, id_, sealed, location.plain_bytes)
+            self.report.opened_chunks += 1
+            self.report.read_bytes += location.size_bytes
+        except SkepError as error:
+            self.report.lost_chunks.add((domain_id, id_))
+            self.report.add("lost", id_.hex(), f"chunk {id_.hex()} cannot be read: {error.message}")
 
     async def _check_uses(self, progress: Report) -> None:
         """Recount the uses of chunks in one snapshot, so that writers meanwhile do not matter."""
@@ -206,12 +266,26 @@ class Checker:
             for pack_id, retired in rows:
                 await self._check_sums(bytes(pack_id), retired)
                 if retired is None:  # else its shards are being deleted, perhaps
-                    await self._check_shards(bytes(pack_id))
-                    if read_data:
-                        await self._read_pack(bytes(pack_id))
+                    await self._check_pack(bytes(pack_id), read_data)
                 self.report.packs += 1
                 progress("packs", self.report.packs, max(total, self.report.packs))
             after = bytes(rows[-1][0])
+
+    async def _check_pack(self, pack_id: bytes, read_data: bool) -> None:
+        """Check one pack; what is wrong with one that was retired meanwhile is of no concern to anybody."""
+        whole, self.report = self.report, CheckReport()
+        try:
+            await self._check_shards(pack_id)
+            if read_data:
+                await self._read_pack(pack_id)
+        finally:
+            here, self.report = self.report, whole
+        retired = bool(here.findings) and await self._is_retired(pack_id)
+        whole.absorb(here, findings=not retired)
+
+    async def _is_retired(self, pack_id: bytes) -> bool:
+        row = await self._db.read(lambda tx: tx.one(_RETIRED, {"pack": pack_id}))
+        return row is None or row[0] is not None
 
     async def _check_sums(self, pack_id: bytes, retired_us: int | None) -> None:
         """Row and sums are read in one snapshot, so that writers meanwhile do not matter."""

@@ -14,6 +14,7 @@ for the day that a store returns.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -98,6 +99,8 @@ class Repairer:
         """For each of them: the last pack that was queued in this round."""
         self._next_round_s = float("-inf")
         self._zones: frozenset[str] | None = None
+        self._turn = asyncio.Lock()
+        """Whose turn it is to repair a pack: the worker's, or that of a run by hand."""
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Record damage, queue packs of stores that are gone, repair one pack."""
@@ -109,17 +112,27 @@ class Repairer:
         return Outcome(more_work=attempt != "none due" or queued > 0, done_units=int(attempt == "repaired"))
 
     async def run(self, report: Callable[[int, int], None] = lambda done, left: None) -> int:
-        """Try every queued pack once, now: ``skep repair``. Returns how many were made whole."""
+        """Try every queued pack once, now: ``skep repair``. Returns how many were made whole.
+
+        A pack that the worker has in hand is waited for; what it made whole meanwhile counts too.
+        """
         await self._chunks.flush_damage()
         self._next_round_s = float("-inf")
         while await self._enqueue_gone():
             pass
         await self.hurry()
-        done = 0
-        for _ in range(await self.backlog()):
-            done += await self.repair_next() == "repaired"
-            report(done, await self.backlog())
-        return done
+        before, repaired = await self.backlog(), self._chunks.counters.repaired_packs
+        for _ in range(before):
+            if await self.repair_next() == "none due":
+                break
+            report(self._chunks.counters.repaired_packs - repaired, await self.backlog())
+        await self.left()
+        return self._chunks.counters.repaired_packs - repaired
+
+    async def left(self) -> int:
+        """Packs in the queue that nobody has in hand."""
+        async with self._turn:
+            return await self.backlog()
 
     async def backlog(self) -> int:
         """Packs in the queue."""
@@ -173,7 +186,11 @@ class Repairer:
         return Standing(member.zone, leaving=lost or member.state == "draining", gone=lost or away)
 
     async def repair_next(self) -> Attempt:
-        """Try the pack that needs it most of those that are due."""
+        """Try the pack that needs it most of those that are due. One at a time: the worker, or a run by hand."""
+        async with self._turn:
+            return await self._repair_next()
+
+    async def _repair_next(self) -> Attempt:
         row = await self._db.read(lambda tx: tx.one(_DUE, {"now": self._clock.now_us()}))
         if row is None:
             return "none due"

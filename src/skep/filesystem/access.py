@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from skep.auth.groups import role_in
 from skep.base.errors import Forbidden, NodeNotFound, SpaceNotFound
 from skep.base.ids import Id
 from skep.db import Transaction
@@ -124,6 +125,12 @@ def trashed(tx: Transaction, principal: Principal, node_id: Id) -> Space:
         return living(tx, principal, entry[2], "write").space
     except NodeNotFound:
         raise missing from None
+
+
+def require_owner(tx: Transaction, principal: Principal, space: Space, what: str) -> None:
+    """Raise Forbidden unless a space that the principal uses is their own, or that of a group that they manage."""
+    if space.kind == "group" and role_in(tx, space.owner_id, principal.user_id) != "manager":
+        raise Forbidden(f"only managers of {space.name!r} may {what}")
 
 
 def owned(space: Space, what: str) -> Space:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from skep.base.clock import Clock
 from skep.base.errors import BadInput, InvalidPath
 from skep.base.waiting import to_the_end
+from skep.chunks.scheme import Scheme
 from skep.db import Database, Transaction
 from skep.events import EventLog, Journal
 from skep.filesystem.books import Books
@@ -15,6 +16,7 @@ from skep.filesystem.joining import Joiner
 from skep.filesystem.names import Segments, split_path
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import Limits
+from skep.filesystem.spaces import Space
 from skep.filesystem.uploads.arriving import Arrivals
 
 T = TypeVar("T")
@@ -58,6 +60,13 @@ class Core:
         if limit < 1:
             raise BadInput(f"a page of {limit} entries makes no sense: give 1 or more", limit=limit)
         return min(limit, self.limits.page_max)
+
+    def _scheme(self, space: Space) -> Scheme | None:
+        """How content that comes into a space is coded; None: as the hive says.
+
+        What its owner once chose and may not choose any more does not count.
+        """
+        return Scheme.parse(space.scheme) if space.scheme in self.limits.schemes else None
 
     async def _commit(self, work: Callable[[Transaction], T]) -> T:
         """One transaction that, once it is on its way, is waited for even if the caller is cancelled.

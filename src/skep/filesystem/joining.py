@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from skep.base.errors import Forbidden, NotFound, SkepError
 from skep.base.ids import Id
+from skep.chunks.scheme import Scheme
 from skep.db import Transaction
 from skep.filesystem import access, writing
 from skep.filesystem.books import Books
@@ -34,9 +35,11 @@ Commit = Callable[[Callable[[Transaction], Outcomes]], Awaitable[Outcomes]]
 
 
 class Home(NamedTuple):
-    """What never changes of a space that a principal has used."""
+    """What seldom changes of a space that a principal has used."""
 
     domain_id: Id
+    scheme: Scheme | None
+    """Of its new packs; forgotten with the rest when its owner chooses another."""
 
 
 class Key(NamedTuple):
@@ -67,6 +70,10 @@ class Joiner:
         self._homes[principal.user_id, space_id] = home
         if len(self._homes) > HOMES_MAX:
             self._homes.popitem(last=False)
+
+    def forget(self) -> None:
+        """Look all spaces up anew."""
+        self._homes.clear()
 
     async def put(self, key: Key, item: Incoming) -> WriteResult:
         """Commit a durable file with those that are ready now. Raises its own refusal.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
+from skep.chunks.scheme import Scheme
 from skep.crypto.hashing import Buffer
 from skep.crypto.keys import DomainKeys
 from skep.db import Transaction
@@ -47,19 +48,27 @@ class ContentStore(References, Protocol):
         domain: DomainKeys,
         stream: AsyncIterator[Buffer],
         *,
+        scheme: Scheme | None = None,
         digests: Collection[str] = (),
         limit_bytes: int | None = None,
         step_bytes: int = 0,
         save: Callable[[Any], Awaitable[None]] | None = None,
     ) -> Stored:
-        """Make a stream durable; ``save`` is given every ``step_bytes`` of it (a ``Stored``) as soon as they are.
+        """Make a stream durable, under a scheme or else the hive's.
+
+        ``save`` is given every ``step_bytes`` of it (a ``Stored``) as soon as they are.
 
         Hold ``writing()`` from before this until the chunks are referenced.
         """
         ...
 
     async def write_many(
-        self, domain: DomainKeys, bodies: Sequence[Buffer], *, digests: Collection[str] = ()
+        self,
+        domain: DomainKeys,
+        bodies: Sequence[Buffer],
+        *,
+        scheme: Scheme | None = None,
+        digests: Collection[str] = (),
     ) -> Sequence[Stored]:
         """Make many small bodies durable with one write."""
         ...

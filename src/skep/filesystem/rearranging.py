@@ -181,6 +181,7 @@ class Rearranging(Core):
                     await self._chunks.domain(source.space.domain_id),
                     await self._chunks.domain(space.domain_id),
                     contents,
+                    self._scheme(space),
                 )
                 try:
                     return await self._commit(commit(manifests))

@@ -115,6 +115,16 @@ class TrashInfo(Record, frozen=True):
     deleted_by: Id | None
 
 
+class DurabilityInfo(Record, frozen=True):
+    """How the new packs of a space are coded."""
+
+    space_id: Id
+    scheme: str | None
+    """What its owner chose; None: as the hive says."""
+    allowed: tuple[str, ...]
+    """What its owner may choose."""
+
+
 class ShareInfo(Record, frozen=True):
     """Access that was given to a user or a group on a node, as those see it who may change it."""
 
@@ -258,6 +268,8 @@ class Limits(Record, frozen=True):
     """Days that the journal reaches back; 0: for ever."""
     digest_bytes_max: int = 1 << 20
     """Bodies up to this size get all digests while they are written."""
+    schemes: tuple[str, ...] = ()
+    """Durability schemes that a space's owner may choose for it, besides the hive's."""
     shares_of_node_max: int = 1_000
     shares_of_space_max: int = 10_000
     shares_of_one_max: int = 1_000

@@ -7,6 +7,7 @@ own space; the id of a share that they accepted stands for a space whose root is
 
 from __future__ import annotations
 
+from skep.filesystem.choosing import Choosing
 from skep.filesystem.describing import Describing
 from skep.filesystem.keeping import Keeping
 from skep.filesystem.keying import Keying
@@ -19,9 +20,12 @@ from skep.filesystem.uploads.appending import Appending
 from skep.filesystem.uploads.partwise import Partwise
 
 
-class Filesystem(Looking, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Keying, Describing):
+class Filesystem(
+    Looking, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Keying, Describing, Choosing
+):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
     The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Locking``, ``Appending`` and ``Partwise``
-    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``, ``Describing``.
+    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``, ``Describing``,
+    ``Choosing``.
     """

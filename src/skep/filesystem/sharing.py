@@ -106,7 +106,7 @@ class Sharing(Core):
         def work(tx: Transaction) -> list[ShareInfo]:
             space = access.space(tx, principal, space_id, "read")
             if space.seen is None:
-                _require_owner(tx, principal, space)
+                access.require_owner(tx, principal, space, "see what is shared of its space")
                 found = shares.of_space(tx, space.id, after, count)
             else:
                 came = shares.passed_on(tx, [space.seen_id])
@@ -273,7 +273,7 @@ def _giver(tx: Transaction, principal: Principal, node_id: Id, rights: Rights) -
     """
     source = access.living(tx, principal, node_id, "read")
     if source.space.seen is None:
-        _require_owner(tx, principal, source.space)
+        access.require_owner(tx, principal, source.space, "share what is in its space")
         return source.space, None
     reaching = shares.reaching(tx, principal, (*source.above.chain, node_id))
     passing = [held.share for held in reaching if held.share.may_share and held.share.kind == "user"]
@@ -294,12 +294,6 @@ def _hands(tx: Transaction, share: Share) -> int:
         parent = shares.by_id(tx, at)
         hands, at = hands + 1, None if parent is None else parent.parent_id
     return hands
-
-
-def _require_owner(tx: Transaction, principal: Principal, space: Space) -> None:
-    """Raise Forbidden unless the principal may say who else uses a space that they may use."""
-    if space.kind == "group" and role_in(tx, space.owner_id, principal.user_id) != "manager":
-        raise Forbidden(f"only managers of {space.name!r} share what is in its space")
 
 
 def _principal(tx: Transaction, principal: Principal, kind: ShareKind, whom: Id | str) -> Id:

@@ -48,6 +48,8 @@ class Space(NamedTuple):
     created_us: int
     locked_until_us: int = 0
     """No lock in it is in force at or after this time."""
+    scheme: str | None = None
+    """How its new packs are coded; None: as the hive says."""
     seen: Seen | None = None
     """None: all of it."""
 
@@ -91,6 +93,9 @@ _OF_OWNERS = prepared(
 )
 _SET_QUOTA = prepared(
     sa.update(s.spaces).where(_c.id == sa.bindparam("space")).values(quota_bytes=sa.bindparam("quota"))
+)
+_SET_SCHEME = prepared(
+    sa.update(s.spaces).where(_c.id == sa.bindparam("space")).values(scheme=sa.bindparam("new_scheme"))
 )
 _RENAME = prepared(sa.update(s.spaces).where(_c.id == sa.bindparam("space")).values(name=sa.bindparam("new_name")))
 _PAGE = prepared(sa.select(*COLUMNS).where(_c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("count")))
@@ -150,6 +155,11 @@ def set_quota(tx: Transaction, space_id: Id, quota_bytes: int | None) -> None:
     """Allow a space so many bytes; None: no limit. Less than it uses only stops further writes."""
     if not tx.run(_SET_QUOTA, {"space": space_id, "quota": quota_bytes}):
         raise SpaceNotFound(f"no space {id_text(space_id)}")
+
+
+def set_scheme(tx: Transaction, space_id: Id, scheme: str | None) -> None:
+    """Say how the new packs of a space are coded; None: as the hive says."""
+    tx.run(_SET_SCHEME, {"space": space_id, "new_scheme": scheme})
 
 
 def rename(tx: Transaction, space_id: Id, name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from skep.base.errors import BodyTooLarge, ChecksumMismatch, LengthMismatch, MalformedRequest, QuotaExceeded
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest, etag
+from skep.chunks.scheme import Scheme
 from skep.crypto.hashing import Buffer
 from skep.crypto.keys import DomainKeys
 from skep.filesystem.growth import Content
@@ -27,6 +28,7 @@ async def receive(
     digest_bytes_max: int,
     expected: Mapping[str, bytes],
     digests: Collection[str] = (),
+    scheme: Scheme | None = None,
 ) -> Content:
     """Make a body durable.
 
@@ -39,7 +41,7 @@ async def receive(
     if length is None:
         body, length = await _peeked(body, digest_bytes_max)
     wanted: Collection[str] = DIGESTS if length is not None and length <= digest_bytes_max else {*expected, *digests}
-    stored = await chunks.write(domain, body, digests=wanted)
+    stored = await chunks.write(domain, body, scheme=scheme, digests=wanted)
     check_digests(stored, expected)
     return content_of(stored)
 
@@ -123,7 +125,7 @@ async def _chained(head: list[bytes], rest: AsyncIterator[Buffer]) -> AsyncItera
 
 
 async def rewrite(
-    chunks: ContentStore, source: DomainKeys, target: DomainKeys, versions: Sequence[Version]
+    chunks: ContentStore, source: DomainKeys, target: DomainKeys, versions: Sequence[Version], scheme: Scheme | None
 ) -> dict[Id, Manifest]:
     """Read contents from one domain and write them under another; the new manifests by version id.
 
@@ -135,6 +137,6 @@ async def rewrite(
         manifest = known.get(version.manifest)
         if manifest is None:
             body = chunks.read(source, Manifest.decode(version.manifest))
-            manifest = known[version.manifest] = (await chunks.write(target, body)).manifest
+            manifest = known[version.manifest] = (await chunks.write(target, body, scheme=scheme)).manifest
         found[version.id] = manifest
     return found

@@ -105,6 +105,7 @@ class Uploading(Core):
                 digest_bytes_max=self.limits.digest_bytes_max,
                 expected=expected,
                 digests=digests,
+                scheme=home.scheme,
             )
             if describe is not None:
                 content = content._replace(facts=describe(content))
@@ -142,7 +143,7 @@ class Uploading(Core):
             return space
 
         space = await self._db.read(work)
-        home = joining.Home(space.domain_id)
+        home = joining.Home(space.domain_id, self._scheme(space))
         self._joiner.remember(principal, space_id, home)
         return home, quota.room(space)
 
@@ -161,7 +162,7 @@ class Uploading(Core):
         done: dict[int, WriteResult | SkepError] = {**outcomes}
         with self._chunks.writing():
             bodies = [one.item.body for one in admitted]
-            stored = await self._chunks.write_many(domain, bodies, digests=transfer.DIGESTS)
+            stored = await self._chunks.write_many(domain, bodies, scheme=self._scheme(space), digests=transfer.DIGESTS)
             incoming, refusals = await asyncio.to_thread(batch.incoming, admitted, stored)
             done.update(refusals)
             good = [one for _, one in incoming]

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from skep.auth import Auth, AuthRules
 from skep.base.clock import Clock
 from skep.base.errors import TimedOut
-from skep.base.limits import ByteBudget, Gate, RateLimit, Shares
+from skep.base.limits import ByteBudget, FairGate, Gate, RateLimit, Shares
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.clouds import CloudGrants, Clouds
@@ -141,7 +141,7 @@ async def open_hive(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
             agents=agents,
             limits=options.request_limits(settings),
-            uploads=Gate("uploads", settings.limits.uploads_at_once, clock, wait_s=settings.limits.wait_s),
+            uploads=_uploads(settings, clock),
             polls=_polls(settings),
             batch_memory=_batch_memory(settings, clock),
             check_store=partial(_check_store, clouds.grants, board),
@@ -222,6 +222,13 @@ def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock)
         origins=frozenset(settings.events.origins),
         log_requests=settings.log.requests,
     )
+
+
+def _uploads(settings: Settings, clock: Clock) -> FairGate:
+    """One user may take half of the places: whoever trickles bodies in leaves the other half to others."""
+    limits = settings.limits
+    each_max = max(1, limits.uploads_at_once // 2)
+    return FairGate("uploads", limits.uploads_at_once, clock, each_max=each_max, wait_s=limits.wait_s)
 
 
 def _polls(settings: Settings) -> Shares:

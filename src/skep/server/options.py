@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.base.settings import Settings
+from skep.chunks.scheme import Scheme
 from skep.durability.options import Options
 from skep.filesystem import Limits
 from skep.frontends.api.services import RequestLimits
@@ -66,6 +67,7 @@ def file_limits(settings: Settings) -> Limits:
         upload_kept_us=round(files.upload_kept_s * 1e6),
         step_bytes=2 * settings.storage.pack_bytes,
         wait_s_max=limits.poll_s,
+        schemes=tuple(Scheme.parse(text).name for text in settings.storage.user_schemes),
     )
 
 

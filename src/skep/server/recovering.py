@@ -19,6 +19,7 @@ from skep.db import Database, Transaction, migrate
 from skep.db.snapshot import empty, load, require_empty
 from skep.durability.reconcile import Recovery, Report
 from skep.durability.recover import FoundStore, Recoverer, find_hint, recovering
+from skep.server.database_lock import DatabaseLock
 from skep.server.identity import load_master
 from skep.server.lock import DataDirectoryLock
 from skep.server.opening import OpenStore, open_database, opener
@@ -37,7 +38,7 @@ async def recover(
     """
     data_dir = settings.data_path()
     await asyncio.to_thread(data_dir.mkdir, parents=True, mode=0o700, exist_ok=True)
-    with DataDirectoryLock(data_dir):
+    with DataDirectoryLock(data_dir), DatabaseLock(settings.database_url()):
         async with AsyncExitStack() as closing:
             stores = await _find_stores(store_urls, opener(clock, store_pace(settings)), closing)
             key = master or await _key_of_settings(settings, stores)

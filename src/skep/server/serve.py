@@ -20,6 +20,7 @@ from skep.base.clock import SystemClock
 from skep.base.logs import configure_logs, get_logger
 from skep.base.settings import Settings
 from skep.server.addresses import listening_port
+from skep.server.database_lock import DatabaseLock
 from skep.server.engines import Listening, engine
 from skep.server.lock import DataDirectoryLock
 from skep.server.sftp import open_sftp
@@ -52,8 +53,12 @@ def serve(settings: Settings, *, started_s: float | None = None, announce: Calla
         new_loop: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
     except ImportError:
         new_loop = None
-    with DataDirectoryLock(settings.data_path()), asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_serve(settings, started_s or time.monotonic(), announce or (lambda url: None)))
+    with (
+        DataDirectoryLock(settings.data_path()),
+        DatabaseLock(settings.database_url()) as database,
+        asyncio.Runner(loop_factory=new_loop) as runner,
+    ):
+        runner.run(_serve(settings, database, started_s or time.monotonic(), announce or (lambda url: None)))
 
 
 def allow_open_files(wanted: int) -> int:
@@ -69,7 +74,7 @@ def allow_open_files(wanted: int) -> int:
     return most
 
 
-async def _serve(settings: Settings, started_s: float, announce: Callable[[str], None]) -> None:
+async def _serve(settings: Settings, database: DatabaseLock, started_s: float, announce: Callable[[str], None]) -> None:
     from skep.server.compose import open_hive
     from skep.server.doors import at_port_of
 
@@ -104,18 +109,30 @@ async def _serve(settings: Settings, started_s: float, announce: Callable[[str],
                 running.append(run(at_port_of("s3", hive.app), listening, leave, lambda: ready("s3")))
                 log.info("s3", url=_url(settings, s3_port))
             serving = asyncio.create_task(_all(running, leave))
-            await _first(serving, signals.asked.wait())
+            await _first(serving, _asked(signals, database))
             if sftp is not None:
                 await sftp.close()
             if not serving.done():
                 await _finish_requests(hive, signals, server.stop_grace_s)
             leave.set()
             await _leave(serving)
+            if database.taken is not None:
+                raise database.taken
     finally:
         if sftp is not None:
             await sftp.close()
         await hive.close(WORKERS_GRACE_S)
         log.info("stopped")
+
+
+async def _asked(signals: _Signals, database: DatabaseLock) -> None:
+    """Return when a signal asks to stop, or another process has the database."""
+    waits = [asyncio.create_task(signals.asked.wait()), asyncio.create_task(database.lost())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _calm_collector() -> None:

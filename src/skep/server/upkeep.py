@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from skep.auth import Auth
@@ -31,7 +32,7 @@ from skep.filesystem import repair as repair_metadata
 from skep.frontends.api.jobs import Job, Jobs
 from skep.server.identity import Identity
 from skep.server.stores_worker import StoresWorker
-from skep.server.uses import needing, uses_of_chunks
+from skep.server.uses import contents, needing, uses_of_chunks
 
 FINDINGS_SHOWN = 1000
 DAY_S = 86_400.0
@@ -137,7 +138,7 @@ async def _scrub(job: Job, scrubber: Scrubber) -> dict[str, Any]:
 async def _repair(job: Job, repairer: Repairer) -> dict[str, Any]:
     await repairer.hurry()
     repaired = await repairer.run(lambda done, left: job.report(done, done + left))
-    return {"repaired": repaired, "left": await repairer.backlog()}
+    return {"repaired": repaired, "left": await repairer.left()}
 
 
 async def _collect(job: Job, keepers: Keepers) -> dict[str, Any]:
@@ -159,7 +160,10 @@ async def _collect(job: Job, keepers: Keepers) -> dict[str, Any]:
 
 
 async def _check(job: Job, keepers: Keepers, db: Database) -> dict[str, Any]:
-    """The metadata first, then the chunks; with ``read_data`` every byte. ``repair``: first corrects wrong sums."""
+    """The metadata first, then the chunks; with ``read_data`` every byte. ``repair``: first corrects wrong sums.
+
+    ``quick``: instead of all bookkeeping and shards, one copy of what current versions (``versions``: all) need.
+    """
     findings: list[dict[str, Any]] = []
     job.report(0, None, "file metadata")
     corrected = await repair_metadata(db) if job.options.get("repair") else 0
@@ -171,7 +175,11 @@ async def _check(job: Job, keepers: Keepers, db: Database) -> dict[str, Any]:
     def report(step: str, done: int, total: int) -> None:
         job.report(done, total, step)
 
-    checked = await keepers.checker.run(read_data=bool(job.options.get("read_data")), progress=report)
+    if job.options.get("quick"):
+        pages = partial(contents, all_versions=bool(job.options.get("versions")))
+        checked = await keepers.checker.run_quick(pages, progress=report)
+    else:
+        checked = await keepers.checker.run(read_data=bool(job.options.get("read_data")), progress=report)
     findings += [
         {"kind": one.kind, "subject": one.subject, "message": one.message} for one in checked.findings[:FINDINGS_SHOWN]
     ]

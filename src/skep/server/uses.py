@@ -14,11 +14,21 @@ from skep.db import Statement, Transaction, prepared
 from skep.db import schema as s
 
 PAGE = 500
+Use = tuple[Id, bytes]
+"""A domain and an encoded manifest of its chunks."""
 _v, _o = s.versions.c, s.objects.c
 _FIRST: Id = bytes(16)
 _VERSIONS = prepared(
     sa.select(_v.id, s.spaces.c.domain_id, _v.manifest)
     .join_from(s.versions, s.nodes, s.nodes.c.id == _v.node_id)
+    .join(s.spaces, s.spaces.c.id == s.nodes.c.space_id)
+    .where(_v.id > sa.bindparam("after"))
+    .order_by(_v.id)
+    .limit(PAGE)
+)
+_CURRENT = prepared(
+    sa.select(_v.id, s.spaces.c.domain_id, _v.manifest)
+    .join_from(s.versions, s.nodes, s.nodes.c.version_id == _v.id)
     .join(s.spaces, s.spaces.c.id == s.nodes.c.space_id)
     .where(_v.id > sa.bindparam("after"))
     .order_by(_v.id)
@@ -114,6 +124,21 @@ def _parts(tx: Transaction) -> Iterator[tuple[Any, ...]]:
         while rows := tx.rows(_PARTS, {"upload": upload_id, "after": after}):
             yield from rows
             after = rows[-1][3]
+
+
+def contents(tx: Transaction, after: tuple[str, Id], *, all_versions: bool) -> tuple[list[Use], tuple[str, Id] | None]:
+    """Some contents from a place on - current versions or all of them, then objects - and the next place.
+
+    The first place is ``("", b"")``; None comes after the last.
+    """
+    kind, last = after
+    if kind in ("", "versions"):
+        rows = tx.rows(_VERSIONS if all_versions else _CURRENT, {"after": last or _FIRST})
+        following: tuple[str, Id] | None = ("versions", bytes(rows[-1][0])) if rows else ("objects", _FIRST)
+    else:
+        rows = tx.rows(_OBJECTS, {"after": last})
+        following = ("objects", bytes(rows[-1][0])) if rows else None
+    return [(bytes(row[1]), bytes(row[2])) for row in rows], following
 
 
 def _pages(tx: Transaction, statement: Statement) -> Iterator[tuple[Id, bytes]]:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from skep.base.errors import RateLimited, TimedOut
-from skep.base.limits import ByteBudget, Gate, Pool, RateLimit, Shares, TokenBucket
+from skep.base.limits import ByteBudget, FairGate, Gate, Pool, RateLimit, Shares, TokenBucket
 from skep.testing.clock import FakeClock, settle
 
 
@@ -163,3 +163,28 @@ def test_no_caller_takes_more_than_its_share_and_all_together_no_more_than_there
             pass
     with shares.enter("ada"):
         pass
+
+
+async def test_one_caller_cannot_have_all_places(clock: FakeClock) -> None:
+    gate = FairGate("uploads", 4, clock, each_max=2, wait_s=5)
+    inside: list[str] = []
+    leave = asyncio.Event()
+
+    async def upload(who: str) -> None:
+        async with gate.enter_as(who):
+            inside.append(who)
+            await leave.wait()
+
+    greedy = [asyncio.create_task(upload("mallory")) for _ in range(5)]
+    await settle()
+    others = [asyncio.create_task(upload(who)) for who in ("ada", "ben")]
+    await settle()
+    assert inside == ["mallory", "mallory", "ada", "ben"]
+    assert (gate.held, gate.waiting) == (4, 0)
+    await clock.advance(5.1)
+    outcomes = await asyncio.gather(*greedy[2:], return_exceptions=True)
+    assert [type(one) for one in outcomes] == [TimedOut] * 3
+    assert "of one user: all 2 are in use" in str(outcomes[0])
+    leave.set()
+    await asyncio.gather(*greedy[:2], *others)
+    assert (gate.held, gate._own) == (0, {})

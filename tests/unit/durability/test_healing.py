@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -236,3 +237,28 @@ async def test_repack_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
             except DataLost:
                 continue
         assert found == 5
+
+
+async def test_a_run_by_hand_waits_for_what_the_worker_has_in_hand(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, "raid1(2)", stores=2) as rig:
+        await rig.put(random.Random(3).randbytes(200_000))
+        await rig.wipe(1)
+        await rig.scrubber.run()
+        repairer = rig.repairer
+        gate, real = asyncio.Event(), repairer.repair
+
+        async def slow(pack_id: bytes) -> bool:
+            await gate.wait()
+            return await real(pack_id)
+
+        repairer.repair = slow  # type: ignore[method-assign]
+        worker = asyncio.create_task(repairer.run_once(Progress()))
+        by_hand = asyncio.create_task(repairer.run())
+        left = asyncio.create_task(repairer.left())
+        await asyncio.sleep(0.05)  # both are at the pack by now, if they could be
+        assert not by_hand.done()
+        gate.set()
+        await asyncio.gather(worker, by_hand)
+        assert await left == 0
+        assert await repairer.left() == 0
+        assert rig.chunks.counters.repaired_packs == 1

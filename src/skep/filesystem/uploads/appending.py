@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from skep.base.errors import BodyTooLarge, ChecksumMismatch, LengthMismatch, ShuttingDown
 from skep.base.ids import Id
 from skep.chunks.manifest import ChunkRef, Manifest
+from skep.chunks.scheme import Scheme
 from skep.crypto.hashing import Buffer
 from skep.crypto.keys import DomainKeys
 from skep.db import Transaction
@@ -45,6 +46,7 @@ class _Continuation:
     principal: Principal
     row: Row
     domain: DomainKeys
+    scheme: Scheme | None
     body: Arriving
     offset: int
     length: int | None
@@ -85,19 +87,20 @@ class Appending(Collecting):
         await self._arrivals.require_free(upload_id)
         body = Arriving(stream, self._clock, hashers=[one.hasher for one in expected])
         with self._arrivals.enter(upload_id, body):
-            row, room_bytes, domain_id = await self._db.read(
+            row, space = await self._db.read(
                 lambda tx: self._look_at(tx, principal, door, upload_id, offset, length_bytes)
             )
+            room_bytes = quota.room(space)
             length = growing.agreed_length(row, length_bytes)
             body.limit_bytes = (self.limits.file_bytes_max if length is None else length) - offset
             self._check_room(body.limit_bytes, room_bytes, body_bytes)
-            domain = await self._chunks.domain(domain_id)
-            going = _Continuation(principal, row, domain, body, offset, length, room_bytes, last, expected)
+            domain, scheme = await self._chunks.domain(space.domain_id), self._scheme(space)
+            going = _Continuation(principal, row, domain, scheme, body, offset, length, room_bytes, last, expected)
             return await self._saving(body, self._append(going, body_bytes))
 
     def _look_at(
         self, tx: Transaction, principal: Principal, door: str, upload_id: Id, offset: int, length_bytes: int | None
-    ) -> tuple[Row, int | None, Id]:
+    ) -> tuple[Row, Space]:
         row = rows.owned(tx, principal, door, upload_id)
         space = access.space(tx, principal, row.through_id, "create")
         rows.require_open(row)
@@ -106,7 +109,7 @@ class Appending(Collecting):
             raise LengthMismatch(f"the upload has {row.held_bytes} bytes already, more than {length_bytes}")
         if row.held_bytes != offset:
             raise growing.offset_mismatch(row, offset)
-        return row, quota.room(space), space.domain_id
+        return row, space
 
     def _check_room(self, left: int, room_bytes: int | None, body_bytes: int | None) -> None:
         """Refuse a body of known length before any of it is taken."""
@@ -133,6 +136,7 @@ class Appending(Collecting):
             rest = await self._chunks.write(
                 going.domain,
                 self._with_tail(going),
+                scheme=going.scheme,
                 limit_bytes=_limit_of(going),
                 step_bytes=self.limits.step_bytes,
                 save=None if going.expected else lambda got: self._save(going, got),

@@ -61,7 +61,7 @@ class Partwise(Collecting):
         whole = transfer.counted(stream, length, room_bytes, self.limits.file_bytes_max)
         body = Arriving(whole, self._clock, hashers=[one.hasher for one in expected])
         with self._chunks.writing():
-            stored = await self._chunks.write(domain, body, digests={*digests, *declared})
+            stored = await self._chunks.write(domain, body, scheme=self._scheme(space), digests={*digests, *declared})
             if body.broken is not None:
                 raise body.broken
             transfer.check_digests(stored, declared)
@@ -92,15 +92,15 @@ class Partwise(Collecting):
         what ``put_part`` raises.
         """
         row, space = await self._look_at_parts(principal, door, upload_id, number)
-        domain = await self._chunks.domain(space.domain_id)
+        domain, scheme = await self._chunks.domain(space.domain_id), self._scheme(space)
         length = source.size_bytes - offset if length is None else length
         reading.check_range(source.size_bytes, offset, length)
         transfer.require_room(length, quota.room(space))
         with self._chunks.writing():
             if source.domain.domain_id == domain.domain_id:
-                manifest = await reading.shared_range(self._chunks, domain, source.manifest, offset, length)
+                manifest = await reading.shared_range(self._chunks, domain, source.manifest, offset, length, scheme)
             else:
-                manifest = (await self._chunks.write(domain, source.read(offset, length))).manifest
+                manifest = (await self._chunks.write(domain, source.read(offset, length), scheme=scheme)).manifest
             known = reading.known_digests(source.version, offset, length)
             wanted = {name for name in digests if name not in known}
             if wanted:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 
 from skep.base.errors import ChecksumMismatch, InvalidRange
 from skep.chunks.manifest import ChunkRef, Manifest
+from skep.chunks.scheme import Scheme
 from skep.crypto.keys import DomainKeys
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import VersionInfo
@@ -68,9 +69,9 @@ def known_digests(version: VersionInfo, offset: int, length: int) -> dict[str, b
 
 
 async def shared_range(
-    chunks: ContentStore, domain: DomainKeys, manifest: Manifest, offset: int, length: int
+    chunks: ContentStore, domain: DomainKeys, manifest: Manifest, offset: int, length: int, scheme: Scheme | None
 ) -> Manifest:
-    """A manifest of a range: whole chunks as they are, the pieces at its ends as new ones.
+    """A manifest of a range: whole chunks as they are, the pieces at its ends as new ones, under a scheme.
 
     Hold ``chunks.writing()`` from before this until they are referenced.
     """
@@ -79,7 +80,7 @@ async def shared_range(
         if (start, stop) == (0, chunk.plain_bytes):
             refs.append(chunk)
         else:
-            piece = await chunks.write(domain, _piece(chunks, domain, chunk, start, stop))
+            piece = await chunks.write(domain, _piece(chunks, domain, chunk, start, stop), scheme=scheme)
             refs += piece.manifest.chunks
     return Manifest.of(refs)
 

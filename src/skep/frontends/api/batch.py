@@ -49,7 +49,10 @@ async def post_batch(call: Call, query: SpaceQuery) -> None:
     space = space_id(query.space)
     limit_bytes = limits.batch_bytes + limits.batch_items * 1024
     call.body.limited(limit_bytes).check_declared()
-    async with call.services.uploads.enter(), call.services.batch_memory.hold(call.body.declared or limit_bytes):
+    async with (
+        call.services.uploads.enter_as(call.principal.user_id),
+        call.services.batch_memory.hold(call.body.declared or limit_bytes),
+    ):
         frames = read_batch(
             call.body,
             items_max=limits.batch_items,

@@ -132,7 +132,7 @@ async def _store(call: Call, encryption: str, durability: str | None, stream: As
             " (all are sealed with AES-256-GCM)"
         )
     scheme = Scheme.parse(durability) if durability else None
-    async with call.services.uploads.enter():
+    async with call.services.uploads.enter_as(call.principal.user_id):
         stored = await call.services.objects.put(
             call.principal.user_id, stream, scheme=scheme, encryption=encryption.lower()
         )

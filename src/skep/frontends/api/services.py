@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skep.auth import Auth
-from skep.base.limits import ByteBudget, Gate, Shares
+from skep.base.limits import ByteBudget, FairGate, Shares
 from skep.base.workers import WorkerSet
 from skep.clouds import Clouds
 from skep.durability.agents import Agents
@@ -51,8 +51,8 @@ class Services:
     workers: WorkerSet
     jobs: Jobs
     limits: RequestLimits
-    uploads: Gate
-    """How many uploads run at once."""
+    uploads: FairGate
+    """How many uploads run at once; of one user at most half of them."""
     polls: Shares
     """Requests that wait for a change: so many of one user, and never all that the hive works on."""
     batch_memory: ByteBudget

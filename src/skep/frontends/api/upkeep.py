@@ -37,6 +37,12 @@ class SetScheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     scheme: str
 
 
+class NewSigningKey(msgspec.Struct, frozen=True):
+    """The id of the key that signs now, as ``kid`` in the published key set."""
+
+    key_id: str
+
+
 class Workers(msgspec.Struct, frozen=True):
     """All background workers."""
 
@@ -135,6 +141,11 @@ async def cancel_job(call: Call) -> JobRecord:
     return _job_record(call.services.jobs.cancel(call.id("job_id", NotFound)))
 
 
+async def rotate_signing_key(call: Call) -> NewSigningKey:
+    """Sign access tokens with a new key from now on. Those given out stay good until they expire."""
+    return NewSigningKey(await call.services.auth.rotate_keys(call.principal))
+
+
 async def get_status(call: Call) -> Status:
     """Show how the hive is: stores, workers, counts."""
     services = call.services
@@ -179,6 +190,7 @@ OPERATIONS = (
     Operation("GET", "/api/admin/status", get_status, "admin", TAG, admin=True),
     Operation("GET", "/api/admin/scheme", get_scheme, "admin", TAG, admin=True),
     Operation("PUT", "/api/admin/scheme", set_scheme, "admin", TAG, admin=True),
+    Operation("POST", "/api/admin/signing-keys", rotate_signing_key, "admin", TAG, admin=True, status=201),
     Operation("GET", "/api/admin/workers", list_workers, "admin", TAG, admin=True),
     Operation("POST", f"{_WORKER}/trigger", trigger_worker, "admin", TAG, admin=True),
     Operation("POST", f"{_WORKER}/pause", pause_worker, "admin", TAG, admin=True),

@@ -105,7 +105,7 @@ async def post_form(call: Call, query: FormQuery) -> None:
     path = target.path(part)
     if target.mime is None and (part.content_type or "") not in _NO_TYPE:
         target.mime = safe_content_type(part.content_type)
-    async with call.services.uploads.enter():
+    async with call.services.uploads.enter_as(call.principal.user_id):
         result = await call.services.filesystem.write_file(
             call.principal,
             space_id(target.space),
@@ -125,7 +125,7 @@ async def _put(
     call: Call, space: Id | None, path: str, modified_us: int | None, conditions: Conditions, *, parents: bool
 ) -> None:
     kind = call.headers.get("content-type") or ""
-    async with call.services.uploads.enter():
+    async with call.services.uploads.enter_as(call.principal.user_id):
         result = await call.services.filesystem.write_file(
             call.principal,
             space,

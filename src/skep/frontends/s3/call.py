@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from skep.base.clock import Clock
 from skep.base.ids import Id
-from skep.base.limits import Gate
+from skep.base.limits import FairGate
 from skep.filesystem.flat import Key
 from skep.frontends.common.answers import send_bytes, send_stream
 from skep.frontends.common.asgi import Message, Scope, Send
@@ -32,7 +32,7 @@ class Services:
     auth: Auth
     filesystem: Filesystem
     clock: Clock
-    uploads: Gate
+    uploads: FairGate
     """How many uploads run at once."""
     body_limit_bytes: int
     idle_timeout_s: float

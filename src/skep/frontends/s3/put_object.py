@@ -31,7 +31,7 @@ async def put_object(call: Call) -> None:
         return
     bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
     conditions = await write_conditions(call, key)
-    async with call.services.uploads.enter():
+    async with call.services.uploads.enter_as(call.principal.user_id):
         result = await store(call, key, payload, said, conditions)
     answer = [("etag", quoted(etag_of(result))), *checksum_headers(payload)]
     answer += version_header(result.version.id, enabled=is_enabled(bucket))

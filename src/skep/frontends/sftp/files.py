@@ -117,7 +117,7 @@ class HiveFiles(SFTPServer):
             return await self._content(made.node.id, made.version.number)
 
         writer = file.writer = Writer(store, reopen, base, must_store=emptied)
-        await file.places.enter_async_context(self._uploads.enter())
+        await file.places.enter_async_context(self._uploads.enter_as(principal.user_id))
         self._written[file.path] = file
 
     @answered

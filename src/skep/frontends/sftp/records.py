@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from skep.auth import Auth, Principal
-from skep.base.limits import Gate
+from skep.base.limits import FairGate
 from skep.filesystem import Filesystem
 
 WhoIs = Callable[[], Awaitable[Principal]]
@@ -19,7 +19,7 @@ class SftpGround:
 
     auth: Auth
     filesystem: Filesystem
-    uploads: Gate
+    uploads: FairGate
     """Shared with the other doors: how many files may be written at once."""
 
 

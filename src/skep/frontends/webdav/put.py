@@ -25,7 +25,7 @@ async def handle(exchange: Exchange) -> None:
     place = await place_of(exchange.url, exchange.services.filesystem, exchange.principal)
     modified_us = request_headers.modified_us(exchange.headers)
     exchange.body.check_declared()
-    async with exchange.services.uploads.enter():
+    async with exchange.services.uploads.enter_as(exchange.principal.user_id):
         try:
             result = await exchange.services.filesystem.write_file(
                 exchange.principal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skep.auth import Auth
-from skep.base.limits import Gate
+from skep.base.limits import FairGate
 from skep.filesystem import Filesystem
 
 
@@ -15,7 +15,7 @@ class DavServices:
 
     auth: Auth
     filesystem: Filesystem
-    uploads: Gate
+    uploads: FairGate
     """How many uploads run at once, with those of the other doors."""
     body_bytes: int
     head_bytes: int = 64 << 10

@@ -211,3 +211,36 @@ async def test_a_store_that_forgets_is_refused(tmp_path: Path) -> None:
         refused = await admin.post(f"{ADMIN}/stores", json={"name": "s1", "url": "memory:s1"})
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid-store-url")
         assert [one["name"] for one in (await admin.get(f"{ADMIN}/stores")).json()["stores"]] == ["s0"]
+
+
+async def test_the_signing_key_is_rotated_by_hand(hive: TestHive, admin: httpx.AsyncClient) -> None:
+    jwks = "/api/auth/jwks"
+    before = {key["kid"] for key in (await admin.get(jwks)).json()["keys"]}
+    made = await admin.post(f"{ADMIN}/signing-keys")
+    assert made.status_code == 201
+    after = [key["kid"] for key in (await admin.get(jwks)).json()["keys"]]
+    assert made.json()["key_id"] not in before
+    assert set(after) == before | {made.json()["key_id"]}
+    assert (await admin.get("/api/auth/me")).status_code == 200  # a token of the old key is still good
+    ada = await hive.client("carol")
+    assert (await ada.get("/api/auth/me")).status_code == 200
+    assert (await ada.post(f"{ADMIN}/signing-keys")).status_code == 403
+
+
+async def test_a_quick_fsck_reads_what_files_are_now(hive: TestHive, admin: httpx.AsyncClient) -> None:
+    for body in (b"one" * 1000, b"two" * 1000):
+        await admin.put("/api/filesystem/data", params={"path": "/f"}, content=body)
+    await admin.put("/api/chunk", content=b"an object")
+    counts = {}
+    for name, options in (("now", {"quick": True}), ("all", {"quick": True, "versions": True})):
+        job = await finished(hive, admin, "fsck", **options)
+        assert (job["state"], job["result"]["clean"]) == ("done", True)
+        counts[name] = job["result"]["checked"]["manifests"]
+    assert counts == {"now": 2, "all": 3}
+    store = hive.drivers["s0"]
+    for info in [each async for each in store.list("shards/")]:
+        await store.delete(info.key)
+    job = await finished(hive, admin, "fsck", quick=True)
+    findings = job["result"]["findings"]
+    assert not job["result"]["clean"]
+    assert any("/f" in finding["subject"] for finding in findings)
