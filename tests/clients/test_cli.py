@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -299,6 +300,25 @@ def test_stores_scheme_and_care(skep: Program) -> None:
     skep("gc", "--grace", "0s")
     assert "gc" in {worker["name"] for worker in skep.json("workers")}
     skep("scheme", "set", "none")
+
+
+def test_rebalancing_shows_a_plan_and_carries_it_out(skep: Program, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(random.Random(8).randbytes(40 << 20))
+    skep("put", str(tmp_path / "big"), "/rebalanced")
+    (skep.home / "beside").mkdir()
+    skep("store", "add", "beside", f"fs://{skep.home}/beside", "--zone", "beside")
+    plan = skep.json("store", "rebalance", "--plan")
+    assert plan["state"] == "proposed"
+    assert plan["moves"] > 0
+    assert "carry it out with" in skep("store", "rebalance", "--plan")
+    done = skep.json("store", "rebalance", "--yes", "--wait")
+    assert (done["state"], done["moved"]) == ("done", done["moves"])
+    assert "moved" in skep("store", "rebalance", "--status")
+    skep("get", "/rebalanced", tmp_path / "back")
+    assert filecmp.cmp(tmp_path / "big", tmp_path / "back", shallow=False)
+    skep("store", "drain", "beside")
+    skep("repair", "--progress")
+    skep("store", "rm", "beside", "--yes")
 
 
 def test_an_interrupted_upload_ends_quickly_and_goes_on(skep: Program) -> None:

@@ -9,6 +9,7 @@ import click
 from skep.cli.exits import DONE, FAILED
 from skep.cli.options import SIZE, ListingGroup, confirmed, with_hive, with_output
 from skep.cli.output import Output, human_duration, human_size, shown, table
+from skep.cli.rebalance_command import store_rebalance
 from skep.cli.store_secrets import secret_of
 from skep.client.hive import Hive
 
@@ -138,6 +139,9 @@ def store_lost(output: Output, hive: Hive, name: str, yes: bool) -> None:
 def _set_state(output: Output, hive: Hive, name: str, state: str) -> None:
     changed = hive.administration.set_store_state(name, state)
     output.value(changed, lambda: _table([changed]))
+
+
+store.add_command(store_rebalance)
 
 
 @store.command("rm")

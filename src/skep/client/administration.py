@@ -96,6 +96,26 @@ class Administration:
         """``trigger``, ``pause`` or ``resume`` a worker."""
         return self._record("POST", f"{ADMIN}/workers/{quote(name, safe='')}/{verb}")
 
+    def rebalances(self) -> list[Record]:
+        """The last plans that move shards between stores, the newest first."""
+        return list(self._record("GET", f"{ADMIN}/rebalance")["plans"])
+
+    def rebalance(self, version: int) -> Record:
+        """A plan and how far it is. Raises NotFound."""
+        return self._record("GET", f"{ADMIN}/rebalance/{version}")
+
+    def propose_rebalance(self) -> Record:
+        """Make a plan; nothing moves. Raises Conflict while one runs."""
+        return self._record("POST", f"{ADMIN}/rebalance")
+
+    def start_rebalance(self, version: int) -> Record:
+        """Carry a plan out in the background. Raises Conflict when the stores have changed since."""
+        return self._record("POST", f"{ADMIN}/rebalance/{version}/start")
+
+    def cancel_rebalance(self, version: int) -> Record:
+        """End a plan where it is."""
+        return self._record("DELETE", f"{ADMIN}/rebalance/{version}")
+
     def jobs(self) -> Record:
         """The jobs that are remembered (``jobs``) and the kinds that can be started (``kinds``)."""
         return self._record("GET", f"{ADMIN}/jobs")

@@ -287,6 +287,34 @@ repairs = _table(
     sa.Index("ix_repairs_next_try_us", "next_try_us"),
     clustered=True,
 )
+# Plans of moves between stores; the moves that are not made yet.
+rebalances = _table(
+    "rebalances",
+    _column("version", INT, primary_key=True, autoincrement=False),
+    _column("state", SHORT),  # proposed | running | done | stale | cancelled
+    _column("layout", HASH),  # of the stores that it was made for
+    _column("stores", TEXT),  # JSON: what it does to each
+    _column("moves", INT),
+    _column("move_bytes", INT),
+    _column("moved", INT),
+    _column("moved_bytes", INT),
+    _column("skipped", INT),
+    _column("created_us", INT),
+    _column("ended_us", INT, null=True),
+    clustered=True,
+)
+rebalance_moves = _table(
+    "rebalance_moves",
+    _column("version", INT, primary_key=True, autoincrement=False),
+    _column("number", INT, primary_key=True, autoincrement=False),
+    _column("pack_id", HASH),
+    _column("shard", INT),
+    _column("source_id", ID),
+    _column("target_id", ID),
+    _column("size_bytes", INT),
+    _column("attempts", INT),
+    clustered=True,
+)
 # Chunks that somebody stored through /api/chunk/ rather than through a file.
 objects = _table(
     "objects",

@@ -32,6 +32,7 @@ from skep.durability.catalog import pack_places
 from skep.durability.collect import delete_shard
 from skep.durability.damage import declare_lost, declare_readable, finish_repair, queue_repair
 from skep.durability.member import Member
+from skep.durability.moving import move_shard
 from skep.durability.records import PackPlaces, ShardPlace, shard_key
 from skep.durability.repairplan import RepairPlan, Standing, plan, readable
 from skep.durability.service import ChunkService
@@ -230,9 +231,26 @@ class Repairer:
             _, layout = await self._chunks.packs.places(pack_id)
             candidates = await self._chunks.stores.candidates()
             todo = plan(pack, self._standings(), candidates, layout.shard_file_bytes)
+            todo = await self._move_off(pack, todo)
             if todo.rewrite:
                 await self._rewrite(pack, todo)
             return await self._db.write(lambda tx: _finish(tx, pack_id, todo.whole))
+
+    async def _move_off(self, pack: PackPlaces, todo: RepairPlan) -> RepairPlan:
+        """Copy good shards from stores that are drained, one read for each instead of k. What is left to do."""
+        left: list[tuple[int, Id]] = []
+        places = {each.number: each for each in pack.shards}
+        for number, target in zip(todo.rewrite, todo.targets, strict=True):
+            place = places.get(number)
+            source = self._chunks.stores.get(place.store_id) if place is not None and place.state == "ok" else None
+            if source is None or source.state == "lost" or source.down:
+                left.append((number, target))
+                continue
+            try:
+                await move_shard(self._db, self._chunks, pack.pack_id, number, target)
+            except SkepError:
+                left.append((number, target))  # what cannot be copied is coded anew
+        return RepairPlan(tuple(number for number, _ in left), tuple(target for _, target in left), todo.whole)
 
     async def _rewrite(self, pack: PackPlaces, todo: RepairPlan) -> None:
         """Put the planned shards, record them, remove the ones that they replace elsewhere."""

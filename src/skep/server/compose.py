@@ -139,7 +139,7 @@ async def open_hive(
         facts = Facts(db, clock)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
-            agents=agents,
+            agents=agents, rebalancer=keepers.rebalancer,
             limits=options.request_limits(settings),
             uploads=_uploads(settings, clock),
             polls=_polls(settings),

@@ -19,6 +19,7 @@ from skep.db import Database, Transaction
 from skep.db.snapshot import export
 from skep.durability.check import Checker
 from skep.durability.collect import Collected, Collector
+from skep.durability.rebalance import Rebalancer
 from skep.durability.repack import Repacker
 from skep.durability.repair import Repairer
 from skep.durability.scrub import Scrubber, Verdict
@@ -55,6 +56,7 @@ class Keepers:
     digests: Digests
     accounts: AccountsWorker
     stores: StoresWorker
+    rebalancer: Rebalancer
 
 
 def make_keepers(
@@ -92,6 +94,7 @@ def make_keepers(
         digests=Digests(db, chunks, clock, after_s=workers.digests_after_s, tranquility=workers.tranquility),
         accounts=AccountsWorker(auth),
         stores=StoresWorker(chunks.stores, repairer),
+        rebalancer=Rebalancer(db, chunks, clock),
     )
 
 
@@ -106,6 +109,7 @@ def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> Non
     calm, longest = w.tranquility, w.backoff_max_s
     workers.add(keepers.stores, period_s=w.health_period_s, first_run_after_s=w.health_period_s, backoff_max_s=longest)
     workers.add(keepers.repairer, period_s=w.repair_period_s, first_run_after_s=2, backoff_max_s=longest)
+    workers.add(keepers.rebalancer, period_s=60, tranquility=calm, first_run_after_s=40, backoff_max_s=longest)
     workers.add(keepers.digests, period_s=60, first_run_after_s=5, backoff_max_s=longest)  # rests while it reads
     workers.add(keepers.scrubber, period_s=60, tranquility=calm, first_run_after_s=30, backoff_max_s=longest)
     workers.add(

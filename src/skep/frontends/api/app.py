@@ -17,6 +17,7 @@ from skep.frontends.api import (
     login,
     options,
     quotas,
+    rebalance,
     shares,
     stores,
     tags,
@@ -56,6 +57,7 @@ _RESOURCES = (
     stores,
     agents,
     upkeep,
+    rebalance,
 )
 
 

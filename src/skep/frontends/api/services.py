@@ -13,6 +13,7 @@ from skep.clouds import Clouds
 from skep.durability.agents import Agents
 from skep.durability.member import Member
 from skep.durability.objects import Objects
+from skep.durability.rebalance import Rebalancer
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
 from skep.filesystem import Filesystem
@@ -50,6 +51,7 @@ class Services:
     stores: StoreSet
     workers: WorkerSet
     jobs: Jobs
+    rebalancer: Rebalancer
     limits: RequestLimits
     uploads: FairGate
     """How many uploads run at once; of one user at most half of them."""
