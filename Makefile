@@ -82,4 +82,5 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "programs for the tests: requirements/parts.txt"
 	@test -x .parts/bin/python || $(VENV)/bin/python -m venv .parts
 	@.parts/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/parts.txt
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/conformance/tus/node; fi
 	@touch $@

@@ -26,6 +26,8 @@ from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
 from skep.frontends.s3.app import S3App
 from skep.frontends.s3.call import Services as S3Services
+from skep.frontends.tus.app import tus_app
+from skep.frontends.tus.services import TusGround
 from skep.frontends.webdav.app import webdav_app
 from skep.frontends.webdav.roots import OWN, SPACES
 from skep.frontends.webdav.services import DavServices
@@ -94,6 +96,22 @@ _AT_PATHS: Mapping[str, Callable[[Ground], App]] = {
 }
 
 
+def _tus(ground: Ground) -> App:
+    limits = ground.services.limits
+    return tus_app(
+        TusGround(
+            auth=ground.auth,
+            filesystem=ground.filesystem,
+            clock=ground.clock,
+            uploads=ground.services.uploads,
+            head_bytes=limits.head_bytes,
+            body_bytes=limits.body_bytes,
+            file_bytes=ground.filesystem.limits.file_bytes_max,
+            idle_timeout_s=limits.idle_timeout_s,
+        )
+    )
+
+
 def at_port_of(door: str, app: App) -> App:
     """The hive's application for a port that is a door's own."""
 
@@ -136,7 +154,7 @@ def _webdav(ground: Ground) -> App:
     )
 
 
-_BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3, OWN: _webdav, SPACES: _webdav}
+_BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3, "tus": _tus, OWN: _webdav, SPACES: _webdav}
 
 
 def open_doors(ground: Ground) -> Doors:

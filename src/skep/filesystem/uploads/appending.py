@@ -71,20 +71,22 @@ class Appending(Collecting):
         body_bytes: int | None = None,
         last: bool | None = None,
         expected: Sequence[Expected] = (),
+        hurry: bool = False,
     ) -> Appended:
         """Continue an upload in a row from where it stands; keeps what arrived of a body that breaks off.
 
         ``length_bytes`` is the length of the whole, if it is said only now, ``body_bytes`` that of this body, if it is
         known. ``last``: whether the upload ends with this body; None: as soon as it has its length, if it has a path.
         The last bytes are kept only together with the end: what the end is refused for is raised, and can be repeated.
-        With ``expected`` checksums nothing of the body is kept before all of it has them.
+        With ``hurry`` a body that is being sent to it ends first; without, that one goes on and this is refused. With
+        ``expected`` checksums nothing of the body is kept before all of it has them.
 
         Raises UploadLocked, OffsetMismatch, UploadFinished, BodyTooLarge, QuotaExceeded, ChecksumMismatch,
         LengthMismatch; at the end what ``write_file`` raises. A stream that breaks off raises nothing: ``broken``.
         """
         principal.require(WRITE)
         await self._db.glance(lambda tx: rows.owned(tx, principal, door, upload_id))
-        await self._arrivals.require_free(upload_id)
+        await self._arrivals.require_free(upload_id, hurry=hurry)
         body = Arriving(stream, self._clock, hashers=[one.hasher for one in expected])
         with self._arrivals.enter(upload_id, body):
             row, space = await self._db.read(
@@ -104,11 +106,11 @@ class Appending(Collecting):
         row = rows.owned(tx, principal, door, upload_id)
         space = access.space(tx, principal, row.through_id, "create")
         rows.require_open(row)
+        if row.held_bytes != offset:
+            raise growing.offset_mismatch(row, offset)
         growing.agreed_length(row, length_bytes)
         if length_bytes is not None and length_bytes < row.held_bytes:
             raise LengthMismatch(f"the upload has {row.held_bytes} bytes already, more than {length_bytes}")
-        if row.held_bytes != offset:
-            raise growing.offset_mismatch(row, offset)
         return row, space
 
     def _check_room(self, left: int, room_bytes: int | None, body_bytes: int | None) -> None:

@@ -150,9 +150,9 @@ class Arrivals:
         body.stop(_locked())
         return await wait_for_event(body.over, self._clock, SETTLE_S)
 
-    async def require_free(self, upload_id: Id) -> None:
-        """Raise UploadLocked while another body is being sent to an upload."""
-        if not await self.settle(upload_id):
+    async def require_free(self, upload_id: Id, *, hurry: bool = False) -> None:
+        """Raise UploadLocked while another body is being sent to an upload; with ``hurry`` that one ends."""
+        if not await self.settle(upload_id, hurry=hurry):
             raise _locked()
 
 

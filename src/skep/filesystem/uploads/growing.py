@@ -62,9 +62,9 @@ def extend(
     Raises OffsetMismatch, QuotaExceeded, UploadFinished, LengthMismatch (another length than was said before).
     """
     rows.require_open(row)
-    length = agreed_length(row, length_bytes)
     if row.held_bytes != offset:
         raise offset_mismatch(row, offset)
+    length = agreed_length(row, length_bytes)
     count = 0
     if run.manifest.chunks:
         count = _put_run(tx, books, space, row, offset, run)

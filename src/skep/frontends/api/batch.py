@@ -13,7 +13,7 @@ from skep.frontends.api.call import Call
 from skep.frontends.api.errors import problem_of
 from skep.frontends.api.files_query import SpaceQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import Node, node_record
+from skep.frontends.common.file_records import Node, node_record
 from skep.frontends.common.preconditions import DIGEST_BYTES, digest_of_text
 
 TAG = "data"

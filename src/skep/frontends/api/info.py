@@ -13,9 +13,10 @@ from skep.filesystem import FileContent, NodeInfo
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import Info, Node, Space, node_record, space_record, version_record
+from skep.frontends.api.records import Info, Space, space_record
 from skep.frontends.api.share_records import Share, share_record
 from skep.frontends.common.conditions import quoted
+from skep.frontends.common.file_records import Node, node_record, version_record
 from skep.frontends.common.preconditions import write_conditions
 
 TAG = "files"

@@ -11,7 +11,7 @@ from skep.base.errors import InvalidCursor, SkepError
 from skep.base.ids import Id, parse_id
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import Node, node_record
+from skep.frontends.common.file_records import Node, node_record
 
 TAG = "tags"
 

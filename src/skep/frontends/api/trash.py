@@ -13,7 +13,8 @@ from skep.filesystem import TrashInfo
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import SpaceQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import Node, Trashed, node_record, trashed_record
+from skep.frontends.api.records import Trashed, trashed_record
+from skep.frontends.common.file_records import Node, node_record
 
 TAG = "trash"
 _POSITION = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)

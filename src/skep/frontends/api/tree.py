@@ -7,7 +7,7 @@ import msgspec
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import NodeRef, referred, space_id
 from skep.frontends.api.operation import Answer, Operation
-from skep.frontends.api.records import Node, node_record
+from skep.frontends.common.file_records import Node, node_record
 from skep.frontends.common.preconditions import write_conditions
 
 TAG = "files"

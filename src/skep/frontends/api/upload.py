@@ -13,9 +13,9 @@ from skep.filesystem import Conditions, WriteResult
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import written_record
 from skep.frontends.common.conditions import quoted
 from skep.frontends.common.disposition import safe_content_type
+from skep.frontends.common.file_records import written_record
 from skep.frontends.common.form import FormReader, Part
 from skep.frontends.common.preconditions import DIGEST_BYTES, digest_of_text, expected_digests, write_conditions
 

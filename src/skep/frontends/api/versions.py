@@ -10,7 +10,7 @@ from msgspec import Meta
 from skep.base.errors import VersionNotFound
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
-from skep.frontends.api.records import Node, Version, node_record, version_record
+from skep.frontends.common.file_records import Node, Version, node_record, version_record
 from skep.frontends.common.preconditions import write_conditions
 
 TAG = "versions"

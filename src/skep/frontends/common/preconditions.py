@@ -28,19 +28,23 @@ def write_conditions(headers: Headers) -> Conditions:
     )
 
 
-def expected_digests(headers: Headers) -> dict[str, bytes]:
+ALL = ("repr-digest", "content-digest", "digest")
+
+
+def expected_digests(headers: Headers, names: tuple[str, ...] = ALL) -> dict[str, bytes]:
     """The digests that the head declares: Repr-Digest, Content-Digest (RFC 9530), Digest, Content-MD5.
 
-    Kinds that we do not compute are passed over. Raises MalformedRequest for a value that is no digest.
+    With ``names`` only those of these headers. Kinds that we do not compute are passed over. Raises MalformedRequest
+    for a value that is no digest.
     """
     found: dict[str, bytes] = {}
-    for header in ("repr-digest", "content-digest", "digest"):
+    for header in names:
         for member in (headers.get(header) or "").split(","):
             match = _MEMBER.fullmatch(member)
             name = None if match is None else _HTTP_NAMES.get(match.group(1).lower())
             if match is not None and name is not None:
                 found[name] = _from_base64(name, match.group(2))
-    text = headers.get("content-md5")
+    text = headers.get("content-md5") if names is ALL else None
     if text is not None:
         found["md5"] = digest_of_text("md5", text)
     return found

@@ -26,17 +26,22 @@ class Problem:
     retryable: bool = False
     details: Mapping[str, object] = field(default_factory=dict)
     headers: tuple[tuple[str, str], ...] = ()
+    type: str | None = None
+    """The URI of a type that others have registered; None: ours."""
+    members: Mapping[str, object] = field(default_factory=dict)
+    """Members that such a type has besides."""
 
     def record(self, request_id: str | None = None) -> dict[str, object]:
         """The members of the JSON object, in the order that people read them."""
         members: dict[str, object] = {
-            "type": f"urn:skep:problem:{self.code}",
+            "type": self.type or f"urn:skep:problem:{self.code}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
             "retryable": self.retryable,
         }
+        members.update(self.members)
         if self.details:
             members["details"] = dict(self.details)
         if request_id:
