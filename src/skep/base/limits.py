@@ -66,14 +66,9 @@ class Pool:
         """How many callers wait."""
         return len(self._waiters)
 
-    @asynccontextmanager
-    async def hold(self, amount: int) -> AsyncIterator[None]:
+    def hold(self, amount: int) -> AbstractAsyncContextManager[None]:
         """Take ``amount`` for the length of the block. Raises the pool's error at its limits."""
-        taken = await self.take(amount)
-        try:
-            yield
-        finally:
-            self.give_back(taken)
+        return _Held(self, amount)
 
     async def take(self, amount: int) -> int:
         """Take ``amount``, or the whole pool if that is less; give the returned number back later."""
@@ -124,6 +119,22 @@ class Pool:
             limit=self.name,
             retry_after_s=1,
         )
+
+
+class _Held(AbstractAsyncContextManager[None]):
+    """What one block holds of a pool. A class of its own, as every request passes two of them."""
+
+    __slots__ = ("_amount", "_pool")
+
+    def __init__(self, pool: Pool, amount: int) -> None:
+        self._pool = pool
+        self._amount = amount
+
+    async def __aenter__(self) -> None:
+        self._amount = await self._pool.take(self._amount)
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._pool.give_back(self._amount)
 
 
 class Gate(Pool):

@@ -103,6 +103,17 @@ async def test_an_edit_in_the_middle_adds_little(tmp_path: Path) -> None:
         assert await rig.get(edited) == bytes(body)
 
 
+async def test_bodies_that_come_some_turns_apart_share_a_group(tmp_path: Path) -> None:
+    async def after(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)  # a turn of the loop, no time
+        await rig.put(noise(5000, turns))
+
+    async with open_rig(tmp_path) as rig:
+        await asyncio.gather(*(after(6 * number) for number in range(8)))
+        ((_,),) = await rig.keys_in_stores()
+
+
 async def test_small_bodies_share_packs(tmp_path: Path) -> None:
     bodies = [noise(4096, seed) for seed in range(300)]
     async with open_rig(tmp_path) as rig:

@@ -97,9 +97,10 @@ class Body:
         if self.received_bytes > self._limit_bytes:
             self._done = True
             raise self._too_large(self.received_bytes)
-        self._done = last
         if self.declared is None:
+            self._done = last
             return
+        self._done = last or self.received_bytes == self.declared  # the empty last message is not waited for
         if self.received_bytes > self.declared or (last and self.received_bytes < self.declared):
             self._done = True
             raise LengthMismatch(

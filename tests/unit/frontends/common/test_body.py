@@ -40,6 +40,13 @@ async def test_pieces_come_in_order_and_empty_ones_are_passed_over() -> None:
     assert stream.received_bytes == 3
 
 
+async def test_a_body_as_long_as_declared_is_whole_before_the_server_says_so() -> None:
+    stream = body(piece(b"ab"), piece(b"c"), declared=3)  # a further message would be waited for in vain
+    async with asyncio.timeout(5):
+        assert await stream.read(10) == b"abc"
+    assert stream.finished
+
+
 async def test_an_empty_body_is_empty() -> None:
     assert await body(piece(b"", False), declared=0).read(10) == b""
 
