@@ -131,6 +131,7 @@ async def test_no_route_shows_an_outsider_anything(hive, two):
         f"{SHARES}/held/{{share_id}}": {"accept": True},
         f"{INFO}/{{node_id}}/tags": {"tags": ["t"]},
         "/api/filesystem/tags/{name}": {"name": "u"},
+        "/api/filesystem/spaces/{space_id}/options": {"scheme": None},
     }
     skipped = {"/api/filesystem/spaces", f"{SHARES}/held", "/api/filesystem/tags", "/api/filesystem/batch"}
     asked = 0
