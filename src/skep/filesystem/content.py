@@ -39,7 +39,8 @@ class FileContent:
 
     @property
     def modified_us(self) -> int:
-        return self.version.modified_us
+        """The file's own time; of an older version the one it had."""
+        return self.node.modified_us if self.version.is_current else self.version.modified_us
 
     def read(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The verified bytes of a range, in parts; what lies beyond the end is left out.

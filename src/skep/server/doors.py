@@ -30,6 +30,7 @@ from skep.frontends.tus.app import tus_app
 from skep.frontends.tus.services import TusGround
 from skep.frontends.webdav.app import webdav_app
 from skep.frontends.webdav.roots import OWN, SPACES
+from skep.frontends.webdav.services import PAGE as DAV_PAGE
 from skep.frontends.webdav.services import DavServices
 
 DOOR = "skep.door"
@@ -149,7 +150,8 @@ def _webdav(ground: Ground) -> App:
             uploads=ground.services.uploads,
             body_bytes=limits.body_bytes,
             idle_timeout_s=limits.idle_timeout_s,
-            tree_items=limits.listing_items,
+            page_items=min(DAV_PAGE, limits.listing_items),
+            tree_items=max(1, limits.listing_items - 1),
         )
     )
 

@@ -13,6 +13,7 @@ from skep.frontends.api.errors import method_not_allowed
 from skep.frontends.common.answers import send_bytes, send_problem
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.authenticate import authenticate
+from skep.frontends.webdav.options import HEADERS as DAV_HEADERS
 from skep.server.addresses import is_local
 from skep.server.metrics import CONTENT_TYPE
 
@@ -51,6 +52,9 @@ class PlainPages:
             await self._rest(scope, receive, send)
             return
         scope["state"]["route"] = path
+        if path == "/" and scope["method"] == "OPTIONS":  # Windows asks here before it asks at /dav/
+            await send_bytes(send, 200, b"", DAV_HEADERS)
+            return
         if scope["method"] not in ("GET", "HEAD"):
             await send_problem(send, method_not_allowed(scope["method"], ["GET", "HEAD"]), scope["state"]["request_id"])
             return

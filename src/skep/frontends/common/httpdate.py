@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_US = 1_000_000
@@ -12,7 +13,15 @@ _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
 
 def http_date(time_us: int) -> str:
     """The IMF-fixdate of a time in microseconds, rounded down to the second, within the years 1 to 9999."""
-    return formatdate(min(max(time_us // _SECOND_US, _FIRST_S), _LAST_S), usegmt=True)
+    days, second = divmod(min(max(time_us // _SECOND_US, _FIRST_S), _LAST_S), 86_400)
+    minute, second = divmod(second, 60)
+    return f"{_day(days)} {minute // 60:02d}:{minute % 60:02d}:{second:02d} GMT"
+
+
+@lru_cache(4096)
+def _day(days: int) -> str:
+    """``Tue, 01 Jan 2030``: the slow part of a date, which the entries of a listing share."""
+    return formatdate(days * 86_400, usegmt=True)[:16]
 
 
 def parse_http_date(text: str) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -23,6 +24,7 @@ MICROSOFT = "{urn:schemas-microsoft-com:}"
 SYNC_PREFIX = "urn:skep:sync:"
 SECOND_US = 1_000_000
 DATES_MAX = 8192
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SUPPORTED_LOCK = (
     "<d:supportedlock>"
@@ -54,16 +56,8 @@ Live: TypeAlias = Callable[[NodeInfo, View], str | None]
 
 
 @lru_cache(DATES_MAX)
-def _http_date_of_second(time_s: int) -> str:
-    return http_date(time_s * SECOND_US)
-
-
-@lru_cache(DATES_MAX)
 def _iso_date_of_second(time_s: int) -> str:
-    from datetime import UTC, datetime, timedelta
-
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time_s)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (_EPOCH + timedelta(seconds=time_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _creationdate(node: NodeInfo, view: View) -> str:
@@ -88,7 +82,7 @@ def _getetag(node: NodeInfo, view: View) -> str:
 
 
 def _getlastmodified(node: NodeInfo, view: View) -> str:
-    return f"<d:getlastmodified>{_http_date_of_second(node.modified_us // SECOND_US)}</d:getlastmodified>"
+    return f"<d:getlastmodified>{http_date(node.modified_us)}</d:getlastmodified>"
 
 
 def _resourcetype(node: NodeInfo, view: View) -> str:
@@ -165,7 +159,7 @@ def _owncloud_size(node: NodeInfo, view: View) -> str:
 
 
 def _windows_modified(node: NodeInfo, view: View) -> str:
-    text = _http_date_of_second(node.modified_us // SECOND_US)
+    text = http_date(node.modified_us)
     return f'<m:Win32LastModifiedTime xmlns:m="urn:schemas-microsoft-com:">{text}</m:Win32LastModifiedTime>'
 
 

@@ -21,7 +21,6 @@ from skep.frontends.webdav.refusals import Refusal
 from skep.frontends.webdav.roots import Place, Root, place_of, roots_of
 
 FIRST_PAGE = 250
-PAGE = 1000
 NAMES_MAX = 500
 DEPTH_LEVELS_MAX = 1024
 
@@ -117,7 +116,8 @@ async def _members(exchange: Exchange, view: View, wanted: Wanted, top: NodeInfo
     digests = bool(wanted.names & NEED_DIGESTS)
     await _fill_dead(exchange, view, wanted, [top])
     head = multistatus.BEGIN + wanted.writer(top, view)
-    after, count = None, FIRST_PAGE
+    page_items = exchange.services.page_items
+    after, count = None, min(FIRST_PAGE, page_items)
     while True:
         page = await filesystem.listing(principal, top.id, 1, count, after, digests=digests)
         await _fill_dead(exchange, view, wanted, page)
@@ -125,7 +125,7 @@ async def _members(exchange: Exchange, view: View, wanted: Wanted, top: NodeInfo
         yield (head + "".join([writer(node, view) for node in page])).encode()
         if len(page) < count:
             break
-        head, after, count = "", page[-1].name, PAGE
+        head, after, count = "", page[-1].name, page_items
     yield multistatus.END.encode()
 
 
@@ -149,8 +149,8 @@ async def written(
 ) -> AsyncIterator[bytes]:
     """A multistatus of nodes, in parts; ``tail`` comes before its end."""
     head = multistatus.BEGIN
-    for start in range(0, len(nodes), PAGE):
-        page = nodes[start : start + PAGE]
+    for start in range(0, len(nodes), exchange.services.page_items):
+        page = nodes[start : start + exchange.services.page_items]
         await _fill_dead(exchange, view, wanted, page)
         yield (head + "".join([wanted.writer(node, view) for node in page])).encode()
         head = ""

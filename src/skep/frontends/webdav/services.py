@@ -8,6 +8,8 @@ from skep.auth import Auth
 from skep.base.limits import FairGate
 from skep.filesystem import Filesystem
 
+PAGE = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DavServices:
@@ -21,5 +23,7 @@ class DavServices:
     head_bytes: int = 64 << 10
     xml_bytes: int = 1 << 20
     idle_timeout_s: float = 60.0
-    tree_items: int = 10_000
-    """Members that a PROPFIND or REPORT of infinite depth may name; beyond, it is refused."""
+    page_items: int = PAGE
+    """Members that are looked up and written together."""
+    tree_items: int = 9_999
+    """Members that a PROPFIND or REPORT of infinite depth may name; fewer than the filesystem lists at once."""
