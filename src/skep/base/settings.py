@@ -188,6 +188,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention_period_s: Positive
     digests_after_s: Annotated[float, Meta(ge=60, le=10 * 365 * 86_400)]
     health_period_s: Positive
+    audit_period_s: Positive
     backoff_max_s: Positive
 
 

@@ -8,7 +8,7 @@ import click
 
 from skep.cli.exits import DONE, FAILED
 from skep.cli.options import SIZE, ListingGroup, confirmed, with_hive, with_output
-from skep.cli.output import Output, human_duration, human_size, shown, table
+from skep.cli.output import Output, human_duration, human_size, human_time, shown, table
 from skep.cli.rebalance_command import store_rebalance
 from skep.cli.store_secrets import secret_of
 from skep.client.hive import Hive
@@ -31,12 +31,21 @@ def _row(known: dict[str, Any]) -> list[str]:
         human_size(known["free_bytes"]),
         "well" if known["healthy"] else shown(known["error"] or "not well"),
         human_duration(known["latency_s"] or None),
+        _audited(known["reputation"]),
         shown(known["url"]),
     ]
 
 
+def _audited(standing: dict[str, Any]) -> str:
+    """How much of what it was asked for it had, and when it was asked last."""
+    if not standing["audits"]:
+        return "none yet"
+    judged = "suspect" if standing["suspect"] else f"{standing['honesty']:.0%}"
+    return f"{judged}, {human_time(standing['last_audit_us'])}"
+
+
 def _table(stores: list[dict[str, Any]]) -> str:
-    heads = ["name", "zone", "state", "used", "free", "health", "latency", "url"]
+    heads = ["name", "zone", "state", "used", "free", "health", "latency", "audits", "url"]
     return table(heads, map(_row, stores), right=["used", "free", "latency"]) or "no stores yet: `skep store add`"
 
 

@@ -207,6 +207,7 @@ stores = _table(
     _column("state", SHORT),  # active | readonly | draining | lost
     _column("owner_id", ID, null=True),
     _column("created_us", INT),
+    _column("reputation", TEXT, null=True),  # JSON: what audits have shown
 )
 packs = _table(
     "packs",

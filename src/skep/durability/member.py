@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from skep.base.clock import Clock
 from skep.base.ids import Id
+from skep.durability.reputation import Reputation
 from skep.stores.protocol import Store, Usage
 
 FAILURES_UNTIL_DOWN = 3
@@ -38,6 +39,7 @@ class Member:
     usage: Usage = field(default_factory=lambda: Usage(None, None))
     usage_at_s: float = float("-inf")
     used_bytes: int = 0
+    reputation: Reputation = field(default_factory=Reputation)
     failures: int = 0
     down_until_s: float = float("-inf")
     latency_s: float = 0.005
@@ -65,7 +67,7 @@ class Member:
 
     @property
     def weight(self) -> float:
-        """Its share in placement: capacity in GiB where known, else used and free together."""
+        """Its size for placement: capacity in GiB where known, else used and free together."""
         size = self.capacity_bytes
         if size is None and self.usage.free_bytes is not None:
             size = self.usage.free_bytes + self.used_bytes

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from skep.base.clock import Clock, SystemClock
@@ -33,6 +34,7 @@ from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.durability.member import FAILURES_UNTIL_DOWN, RESERVE_BYTES, Member
 from skep.durability.placement import Candidate
+from skep.durability.reputation import Reputation, after_audit
 from skep.stores.identity import claimable
 from skep.stores.protocol import Store, Usage
 
@@ -47,12 +49,24 @@ OpenStore = Callable[[str, bytes | None], Store]
 _c = s.stores.c
 _ROWS = prepared(
     sa.select(
-        _c.id, _c.name, _c.url, _c.sealed_secret, _c.zone, _c.capacity_bytes, _c.state, _c.used_bytes, _c.owner_id
+        _c.id,
+        _c.name,
+        _c.url,
+        _c.sealed_secret,
+        _c.zone,
+        _c.capacity_bytes,
+        _c.state,
+        _c.used_bytes,
+        _c.owner_id,
+        _c.reputation,
     ).order_by(_c.created_us, _c.id)
 )
 _INSERT = insert_new(s.stores)
 _BY_NAME = prepared(sa.select(_c.id).where(_c.name == sa.bindparam("name")))
 _SET_STATE = prepared(sa.update(s.stores).where(_c.id == sa.bindparam("store")).values(state=sa.bindparam("to")))
+_SET_REPUTATION = prepared(
+    sa.update(s.stores).where(_c.id == sa.bindparam("store")).values(reputation=sa.bindparam("known"))
+)
 _USED = prepared(sa.select(_c.id, _c.used_bytes))
 _SHARDS_HELD = prepared(
     sa.select(sa.func.count()).select_from(s.shards).where(s.shards.c.store_id == sa.bindparam("store"))
@@ -84,10 +98,12 @@ class StoreSet:
     async def load(self) -> None:
         """Read the rows and open what can be opened."""
         for row in await self._db.read(lambda tx: tx.rows(_ROWS)):
-            store_id, name, url, sealed, zone, capacity, state, used, owner = row
+            store_id, name, url, sealed, zone, capacity, state, used, owner, known = row
             secret = None if sealed is None else open_record(self._keys.secrets_key, sealed, b"store " + store_id)
             member = Member(store_id, name, url, zone, capacity, state, self._clock, self._reserve_bytes, owner, secret)
             member.used_bytes = used
+            if known is not None:
+                member.reputation = msgspec.json.decode(known, type=Reputation)
             self._members[store_id] = member
             await self._try_open(member)
 
@@ -254,7 +270,8 @@ class StoreSet:
             elif now - member.usage_at_s > USAGE_AGE_MAX_S:
                 await self.refresh_usage(member)
             if not member.down:
-                usable.append(Candidate(member.id, member.zone, member.weight, member.free_bytes))
+                weight = member.weight * member.reputation.factor
+                usable.append(Candidate(member.id, member.zone, weight, member.free_bytes))
         return usable
 
     async def add(
@@ -318,6 +335,7 @@ class StoreSet:
                 "used_bytes": 0,
                 "state": member.state,
                 "owner_id": member.owner_id,
+                "reputation": None,
                 "created_us": tx.now_us,
             },
         )
@@ -329,6 +347,12 @@ class StoreSet:
         await self._db.write(lambda tx: tx.run(_SET_STATE, {"store": member.id, "to": state}))
         member.state = state
         member.down_until_s = float("-inf")
+
+    async def note_audit(self, member: Member, outcome: str) -> None:
+        """Remember what an audit has shown: ``passed``, ``failed`` or ``unanswered``."""
+        member.reputation = after_audit(member.reputation, outcome, self._clock.now_us())
+        known = msgspec.json.encode(member.reputation).decode()
+        await self._db.write(lambda tx: tx.run(_SET_REPUTATION, {"store": member.id, "known": known}))
 
     async def remove(self, member: Member) -> None:
         """Forget a store that holds no shard. Raises InUse while it does."""

@@ -17,6 +17,7 @@ from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.db import Database, Transaction
 from skep.db.snapshot import export
+from skep.durability.audit import Auditor
 from skep.durability.check import Checker
 from skep.durability.collect import Collected, Collector
 from skep.durability.rebalance import Rebalancer
@@ -57,6 +58,7 @@ class Keepers:
     accounts: AccountsWorker
     stores: StoresWorker
     rebalancer: Rebalancer
+    auditor: Auditor
 
 
 def make_keepers(
@@ -95,6 +97,7 @@ def make_keepers(
         accounts=AccountsWorker(auth),
         stores=StoresWorker(chunks.stores, repairer),
         rebalancer=Rebalancer(db, chunks, clock),
+        auditor=Auditor(db, chunks, clock),
     )
 
 
@@ -109,6 +112,7 @@ def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> Non
     calm, longest = w.tranquility, w.backoff_max_s
     workers.add(keepers.stores, period_s=w.health_period_s, first_run_after_s=w.health_period_s, backoff_max_s=longest)
     workers.add(keepers.repairer, period_s=w.repair_period_s, first_run_after_s=2, backoff_max_s=longest)
+    workers.add(keepers.auditor, period_s=w.audit_period_s, first_run_after_s=50, backoff_max_s=longest)
     workers.add(keepers.rebalancer, period_s=60, tranquility=calm, first_run_after_s=40, backoff_max_s=longest)
     workers.add(keepers.digests, period_s=60, first_run_after_s=5, backoff_max_s=longest)  # rests while it reads
     workers.add(keepers.scrubber, period_s=60, tranquility=calm, first_run_after_s=30, backoff_max_s=longest)

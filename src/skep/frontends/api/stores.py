@@ -10,11 +10,26 @@ from msgspec import Meta
 from skep.base.errors import StoreNotFound
 from skep.base.ids import id_text
 from skep.durability.member import Member
+from skep.durability.reputation import Reputation
 from skep.frontends.api.auth_records import id_or_name
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
 
 TAG = "stores"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What audits have shown of a store: how honest it is and how often it answers, 0 to 1."""
+
+    honesty: float
+    answered: float
+    suspect: bool
+    """Whether it gets new shards only where no other store will do."""
+    audits: int
+    failed: int
+    unanswered: int
+    last_audit_us: int | None
+    last_failure_us: int | None
 
 
 class Store(msgspec.Struct, frozen=True):
@@ -34,6 +49,7 @@ class Store(msgspec.Struct, frozen=True):
     latency_s: float
     """The 95th percentile of answers to reads."""
     properties: dict[str, Any] | None
+    reputation: Standing
 
 
 class Stores(msgspec.Struct, frozen=True):
@@ -136,6 +152,20 @@ def store_record(member: Member) -> Store:
         free_bytes=member.free_bytes,
         latency_s=round(member.latency_s, 6),
         properties=None if properties is None else msgspec.to_builtins(properties),
+        reputation=_standing(member.reputation),
+    )
+
+
+def _standing(known: Reputation) -> Standing:
+    return Standing(
+        honesty=round(known.honesty, 4),
+        answered=round(known.answered, 4),
+        suspect=known.suspect,
+        audits=known.audits,
+        failed=known.failed,
+        unanswered=known.unanswered,
+        last_audit_us=known.last_audit_us,
+        last_failure_us=known.last_failure_us,
     )
 
 
