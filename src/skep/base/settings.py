@@ -165,6 +165,9 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How changes reach those who follow them."""
 
+    fanout: Literal["none", "postgresql", "redis"]
+    redis_url: WithPassword
+    poll_s: Annotated[float, Meta(ge=0.1, le=3600)]
     keepalive_s: Annotated[float, Meta(ge=1, le=3600)]
     origins: tuple[str, ...]
 

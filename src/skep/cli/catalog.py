@@ -67,6 +67,11 @@ _section(
 )
 _section(
     "Your files",
+    "events_command",
+    events="Wait for the next change at or below PATH and show it; with --follow, go on.",
+)
+_section(
+    "Your files",
     "tag_commands",
     tag="Set, remove or list tags: your own words on files and directories.",
     find="List what carries a tag.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import click
 
@@ -164,14 +165,17 @@ def changes(output: Output, hive: Hive, since: str | None, follow: bool, space: 
             raise CursorTooOld("the journal no longer reaches back to this cursor: list the files anew") from None
         cursor = page["cursor"]
         for change in page["changes"]:
-            print(json.dumps({**change, "cursor": cursor}, ensure_ascii=False) if output.as_json else _line(change))
+            print(
+                json.dumps({**change, "cursor": cursor}, ensure_ascii=False) if output.as_json else change_line(change)
+            )
         if not page["more"] and not follow:
             break
     if not output.as_json:
         output.note(f"go on with: skep changes --since {cursor}")
 
 
-def _line(change: dict[str, object]) -> str:
+def change_line(change: Mapping[str, object]) -> str:
+    """A change as people read it."""
     moved = f" (was {shown(str(change['old_path']))})" if change.get("old_path") else ""
     slash = "/" if change["node_kind"] == "directory" else ""
     at_us = change["at_us"]

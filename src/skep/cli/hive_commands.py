@@ -82,8 +82,9 @@ def _url(settings: Settings) -> str:
 
 
 @click.command()
+@click.option("--only", type=click.Choice(["events"]), help="Serve live changes alone, beside the hive.")
 @with_place
-def serve(output: Output, overrides: dict[str, object]) -> None:
+def serve(output: Output, overrides: dict[str, object], only: str | None) -> None:
     """Run a hive in the foreground, until SIGTERM or Ctrl-C.
 
     The hive keeps its metadata, its keys and its first store in one data directory (by default
@@ -101,13 +102,17 @@ def serve(output: Output, overrides: dict[str, object]) -> None:
       skep serve
       skep serve --host 0.0.0.0 --port 80 --data-dir /srv/skep
       skep serve --set log.format=json --set storage.scheme='ec(4,2)'
+      skep serve --only events --port 8081 --set events.fanout=postgresql
     """
     began = time.monotonic()
     gc.disable()  # a start makes many objects and no garbage; once it is ready the hive collects again
     found = _settings(overrides)
     from skep.server.serve import serve as run
 
-    run(found, started_s=began, announce=lambda url: output.value({"url": url}, f"the hive answers at {url}"))
+    def announce(url: str) -> None:
+        output.value({"url": url}, f"the hive answers at {url}")
+
+    run(found, started_s=began, announce=announce, only_events=only == "events")
 
 
 @click.command()

@@ -14,6 +14,7 @@ from skep.client.administration import Administration
 from skep.client.calls import Caller
 from skep.client.clouds import Clouds
 from skep.client.files import Files
+from skep.client.live import Live
 from skep.client.retries import Cancel
 from skep.client.sessions import Session, TokenKeeper
 from skep.client.shares import Shares
@@ -32,6 +33,7 @@ class Hive:
         self.clouds = Clouds(caller)
         self.files = Files(caller)
         self.shares = Shares(caller)
+        self.live = Live(caller)
 
     @classmethod
     def connect(cls, url: str, keeper: TokenKeeper | None, *, timeout_s: float = 120.0) -> Hive:

@@ -78,6 +78,11 @@ class Hive:
     ready: bool = False
     _closing: AsyncExitStack
 
+    async def end_streams(self) -> None:
+        """Tell those whose connections would last for hours to come back later."""
+        self.live.streams.stop()
+        await self.agents.close()
+
     async def close(self, grace_s: float = 10.0) -> None:
         """Stop jobs and workers, finish what is on its way, close stores and database. Safe to call twice."""
         self.ready = False
@@ -148,7 +153,7 @@ async def open_hive(
             clouds=clouds,
             facts=facts.now,
         )  # fmt: skip
-        live = await open_live(settings, clock, db, keys, auth, hub, journal, closing)
+        live = await open_live(settings, clock, db, keys, auth, hub, journal, identity.hive_id, closing)
         ground = Ground(
             settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
             hub=hub, journal=journal, services=services, live=live,
@@ -165,7 +170,7 @@ async def open_hive(
             metrics_access=settings.server.metrics_access,
             auth=auth,
         )
-        edge = _edge(doors.behind(pages), request_metrics, settings, clock)
+        edge = edge_of(doors.behind(pages), request_metrics, settings, clock)
         if start_workers:
             workers.start()
         hive = Hive(
@@ -206,7 +211,8 @@ def _store_set(
     )
 
 
-def _edge(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock) -> Edge:
+def edge_of(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock) -> Edge:
+    """What every request passes, with the limits of the settings. Raises InvalidSetting."""
     limits = settings.limits
     return Edge(
         doors,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from skep.auth import Auth
 from skep.base.clock import Clock
-from skep.base.errors import NotFound
 from skep.base.settings import Settings
 from skep.crypto.keys import HiveKeys
 from skep.db import Database
@@ -86,8 +85,6 @@ class Doors:
         if at_path is not None:
             await at_path(scope, receive, send)
             return
-        if scope["type"] == "websocket":
-            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}.")
         await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
 
 
@@ -111,6 +108,11 @@ def _tus(ground: Ground) -> App:
             idle_timeout_s=limits.idle_timeout_s,
         )
     )
+
+
+def live_paths(live: LiveApp) -> dict[str, App]:
+    """The door of live changes by its paths, for a process that has no other."""
+    return dict.fromkeys(PATHS, live)
 
 
 def at_port_of(door: str, app: App) -> App:

@@ -14,7 +14,7 @@ import os
 import time
 from typing import Any
 
-from skep.base.errors import ClientGone, ShuttingDown, SkepError
+from skep.base.errors import ClientGone, NotFound, ShuttingDown, SkepError
 from skep.base.limits import Gate, RateLimit
 from skep.base.logs import get_logger, request_context
 from skep.frontends.api.errors import problem_of, problem_of_bug
@@ -220,6 +220,8 @@ class Edge:
         if self.stopping:
             raise stopping()
         self._rate.check(client)
+        if scope["path"] not in self._streams:
+            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}.")
         check_origin(headers, self._origins)
         await self._doors(scope, receive, send)
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 from skep.auth import Auth
 from skep.base.clock import Clock
+from skep.base.errors import SkepError
 from skep.base.ids import Id
+from skep.base.logs import get_logger
 from skep.base.settings import Settings
+from skep.base.waiting import wait_for_event
 from skep.crypto.keys import HiveKeys
 from skep.db import Database
 from skep.events import Feeds, Hub, Journal
+from skep.events.couriers import courier
+from skep.events.relay import Relay
 from skep.filesystem.following import Following
 from skep.frontends.live.app import LiveApp
 from skep.frontends.live.guests import Guests
 from skep.frontends.live.streams import StreamLimits, Streams
 from skep.frontends.live.tickets import Tickets
+
+log = get_logger("skep.events")
 
 
 class _Doubts:
@@ -45,6 +53,7 @@ async def open_live(
     auth: Auth,
     hub: Hub,
     journal: Journal,
+    hive_id: Id,
     closing: AsyncExitStack,
 ) -> LiveApp:
     """The live door of a hive, and what it stands on; ``closing`` ends all of it."""
@@ -62,4 +71,57 @@ async def open_live(
     )
     streams = Streams(Guests(auth, tickets), following, feeds, hub, clock, limits)
     closing.callback(streams.stop)
-    return LiveApp(streams, tickets)
+    live = LiveApp(streams, tickets)
+    found = courier(
+        settings.events.fanout,
+        database_url=settings.database_url(),
+        redis_url=settings.events.redis_url,
+        hive_id=hive_id,
+    )
+    if found is not None:
+        poller = Poller(feeds, clock, settings.events.poll_s)
+
+        def look_again() -> None:
+            poller.hurry()
+            streams.doubt_all()
+
+        live.relay = Relay(hub, found, clock, on_reconnect=look_again)
+        closing.push_async_callback(live.relay.close)
+        live.relay.start()
+        closing.push_async_callback(poller.close)
+        poller.start()
+    return live
+
+
+class Poller:
+    """Asks the journals of followed spaces for news now and then, should a notice of another process get lost."""
+
+    def __init__(self, feeds: Feeds, clock: Clock, period_s: float) -> None:
+        self._feeds = feeds
+        self._clock = clock
+        self._period_s = period_s
+        self._now = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="poller")
+
+    def hurry(self) -> None:
+        """Look at once."""
+        self._now.set()
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await wait_for_event(self._now, self._clock, self._period_s)
+            self._now.clear()
+            try:
+                await self._feeds.poll()
+            except SkepError as error:
+                log.warning("journals could not be polled", code=error.code, retry_in_s=self._period_s)

@@ -160,6 +160,12 @@ class LiveCollector(Collector):
         yield GaugeMetricFamily("skep_streams", "Live streams that are open.", len(self._live.streams))
         spaces = self._live.streams.followed()
         yield GaugeMetricFamily("skep_followed_spaces", "Spaces that a live stream follows.", spaces)
+        relay = self._live.relay
+        if relay is not None:
+            text = "Whether notices of other processes are heard."
+            yield GaugeMetricFamily("skep_relay_connected", text, int(relay.connected))
+            text = "Notices that were not told because too many waited; polling makes up for them."
+            yield CounterMetricFamily("skep_relay_dropped", text, relay.dropped)
 
 
 def _family(kind: Any) -> Callable[..., Any]:

@@ -13,8 +13,9 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from skep.base.clock import SystemClock
 from skep.base.logs import configure_logs, get_logger
@@ -28,6 +29,7 @@ from skep.server.sftp import open_sftp
 if TYPE_CHECKING:
     from skep.frontends.sftp.server import SftpDoor
     from skep.server.compose import Hive
+    from skep.server.events_only import EventsHive
 
 log = get_logger("skep.server")
 WORKERS_GRACE_S = 10.0
@@ -39,9 +41,16 @@ COLLECT_AFTER = (10_000, 10, 10)
 """New objects until the collector looks at them, and how often until it looks at older and at all ones."""
 
 
-def serve(settings: Settings, *, started_s: float | None = None, announce: Callable[[str], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    started_s: float | None = None,
+    announce: Callable[[str], None] | None = None,
+    only_events: bool = False,
+) -> None:
     """Run the hive of these settings; returns after a graceful stop.
 
+    ``only_events``: no hive, but a process beside it that serves live changes (see ``events_only``).
     ``announce`` is told the URL once the hive answers; ``started_s`` is when the program began, on the
     monotonic clock, for the log. Raises Misconfigured and its kinds, DatabaseBusy, InvalidSetting.
     """
@@ -53,11 +62,11 @@ def serve(settings: Settings, *, started_s: float | None = None, announce: Calla
         new_loop: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
     except ImportError:
         new_loop = None
-    with (
-        DataDirectoryLock(settings.data_path()),
-        DatabaseLock(settings.database_url()) as database,
-        asyncio.Runner(loop_factory=new_loop) as runner,
-    ):
+    with ExitStack() as held, asyncio.Runner(loop_factory=new_loop) as runner:
+        database = None
+        if not only_events:
+            held.enter_context(DataDirectoryLock(settings.data_path()))
+            database = held.enter_context(DatabaseLock(settings.database_url()))
         runner.run(_serve(settings, database, started_s or time.monotonic(), announce or (lambda url: None)))
 
 
@@ -74,18 +83,30 @@ def allow_open_files(wanted: int) -> int:
     return most
 
 
-async def _serve(settings: Settings, database: DatabaseLock, started_s: float, announce: Callable[[str], None]) -> None:
+async def _open(settings: Settings, only_events: bool) -> Hive | EventsHive:
+    if only_events:
+        from skep.server.events_only import open_events_hive
+
+        return await open_events_hive(settings, clock=SystemClock())
     from skep.server.compose import open_hive
+
+    return await open_hive(settings, clock=SystemClock())
+
+
+async def _serve(
+    settings: Settings, database: DatabaseLock | None, started_s: float, announce: Callable[[str], None]
+) -> None:
+    """``database``: the lock on it, None for a process that serves events alone."""
     from skep.server.doors import at_port_of
 
-    server = settings.server
+    server, only_events = settings.server, database is None
     port = listening_port(server.host, server.port)
     url = _url(settings, port)
-    hive = await open_hive(settings, clock=SystemClock())
+    hive = await _open(settings, only_events)
     sftp: SftpDoor | None = None
 
     waiting = {"server"}
-    if server.s3_port:
+    if server.s3_port and not only_events:
         waiting.add("s3")
         s3_port = listening_port(server.host, server.s3_port)
 
@@ -100,7 +121,7 @@ async def _serve(settings: Settings, database: DatabaseLock, started_s: float, a
 
     try:
         with _Signals() as signals:
-            sftp = await open_sftp(hive)
+            sftp = await open_sftp(cast("Hive", hive)) if not only_events else None
             leave = asyncio.Event()
             run = engine(server.engine)
             running = [run(hive.app, _listening(settings, port), leave, lambda: ready("server"))]
@@ -116,7 +137,7 @@ async def _serve(settings: Settings, database: DatabaseLock, started_s: float, a
                 await _finish_requests(hive, signals, server.stop_grace_s)
             leave.set()
             await _leave(serving)
-            if database.taken is not None:
+            if database is not None and database.taken is not None:
                 raise database.taken
     finally:
         if sftp is not None:
@@ -125,9 +146,11 @@ async def _serve(settings: Settings, database: DatabaseLock, started_s: float, a
         log.info("stopped")
 
 
-async def _asked(signals: _Signals, database: DatabaseLock) -> None:
+async def _asked(signals: _Signals, database: DatabaseLock | None) -> None:
     """Return when a signal asks to stop, or another process has the database."""
-    waits = [asyncio.create_task(signals.asked.wait()), asyncio.create_task(database.lost())]
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(signals.asked.wait())]
+    if database is not None:
+        waits.append(asyncio.create_task(database.lost()))
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -146,14 +169,13 @@ def _calm_collector() -> None:
     gc.enable()
 
 
-async def _finish_requests(hive: Hive, signals: _Signals, grace_s: float) -> None:
+async def _finish_requests(hive: Hive | EventsHive, signals: _Signals, grace_s: float) -> None:
     """Turn new requests away; wait for those in flight, for the grace or a second signal; cut the rest."""
     hive.ready = False
     hive.edge.stopping = True
     in_flight, streams = hive.edge.in_flight, hive.edge.streams
     log.info("stopping", requests_in_flight=in_flight.count, streams=streams.count)
-    hive.live.streams.stop()
-    await hive.agents.close()
+    await hive.end_streams()
     await _first(asyncio.ensure_future(in_flight.none(grace_s)), signals.hurried.wait())
     if in_flight.count:
         log.warning("requests are cut off", requests=in_flight.count)

@@ -29,8 +29,9 @@ SERVE = """
 import sys
 from skep.base.settings import load_settings
 from skep.server.serve import serve
-serve(load_settings(dict(a.split("=", 1) for a in sys.argv[1:]), files=[], environ={}),
-      announce=lambda url: print(url, flush=True))
+given = dict(a.split("=", 1) for a in sys.argv[1:])
+only_events = given.pop("only_events", "") == "yes"
+serve(load_settings(given, files=[], environ={}), announce=lambda url: print(url, flush=True), only_events=only_events)
 """
 
 
@@ -42,6 +43,8 @@ class RunningHive:
     password: str
     engine: str = "granian"
     settings: dict[str, str] = field(default_factory=dict)
+    only_events: bool = False
+    """Whether it serves live changes beside another one."""
     process: subprocess.Popen[str] | None = None
     url: str = ""
     token: str = ""
@@ -50,6 +53,7 @@ class RunningHive:
         """Start the process, wait until it answers, log in."""
         given = {"data_dir": str(self.place), "server.port": "0", "server.engine": self.engine, "log.level": "warning"}
         arguments = [f"{key.replace('__', '.')}={value}" for key, value in {**given, **self.settings}.items()]
+        arguments += ["only_events=yes"] if self.only_events else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVE, *arguments], stdout=subprocess.PIPE, text=True, env=environment
@@ -57,6 +61,8 @@ class RunningHive:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http"), "the hive did not start"
+        if self.only_events:
+            return
         answer = httpx.post(f"{self.url}/api/auth/login", json={"name": "admin", "password": self.password})
         self.token = answer.json()["access_token"]
 
@@ -96,7 +102,7 @@ def made_hive(place: Path, *, engine: str = "granian", **settings: str) -> Runni
     """A hive that is set up and not started; ``settings`` as ``server__port="1"``."""
 
     async def make() -> str:
-        steps = [step async for step in set_up(settings_for(place), clock=SystemClock())]
+        steps = [step async for step in set_up(settings_for(place, **settings), clock=SystemClock())]
         return steps[-1].secret or ""
 
     return RunningHive(place, asyncio.run(make()), engine, settings)

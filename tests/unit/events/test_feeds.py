@@ -13,6 +13,8 @@ from skep.base.ids import new_id
 from skep.db import Database, insert_new, prepared
 from skep.db.schema import spaces
 from skep.events import Batch, Draft, EventLog, Feeds, Follower, Hub, Journal, Skip
+from skep.server.live import Poller
+from skep.testing.clock import FakeClock
 
 _NODE = new_id()
 
@@ -212,3 +214,16 @@ async def test_a_deleted_space_ends_its_followers(database):
 
 def _fields(draft: Draft) -> dict[str, object]:
     return {name: getattr(draft, name) for name in Draft.__struct_fields__}
+
+
+async def test_a_poller_makes_up_for_notices_that_got_lost(database):
+    ground, clock = await Ground(database).begin(), FakeClock()
+    follower = await ground.follow()
+    poller = Poller(ground.feeds, clock, 5.0)
+    poller.start()
+    draft = Draft(kind="created", node_id=_NODE, node_kind="file", path="/a", size_bytes=1, actor_id=None)
+    await database.write(lambda tx: EventLog(Hub()).record(tx, ground.space_id, **_fields(draft)))
+    assert await follower.take(1) is None
+    await clock.advance(5)
+    assert await ground.numbers(follower, 1) == [1]
+    await poller.close()

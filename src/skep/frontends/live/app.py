@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from skep.base.errors import MalformedRequest, NotFound
+from skep.events.relay import Relay
 from skep.frontends.common.answers import raw_headers, send_bytes
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.frontends.live.socket import serve_socket
@@ -29,6 +30,8 @@ class LiveApp:
 
     def __init__(self, streams: Streams, tickets: Tickets) -> None:
         self.streams = streams
+        self.relay: Relay | None = None
+        """To the other processes on the same database, where there may be some."""
         self._tickets = tickets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
