@@ -81,15 +81,15 @@ def download(plan: Plan) -> list[Row]:
 
 
 def _downloads(name: str, state: str, target: Path | None, hive: BenchHive, source: Path, costs: Costs, _: int) -> None:
-    if target is not None:
+    if state == "warm" and name == "cat":
+        peers.cat(source, None)
+    elif state == "warm":
+        hive.download("/big")
+    if target is not None:  # last, for both alike: a virtual machine gives freed memory back to its host after seconds
         target.unlink(missing_ok=True)
     os.sync()
     if state == "cold":
         drop_caches()
-    elif name == "cat":
-        peers.cat(source, None)
-    else:
-        hive.download("/big")
     cost = hive.download("/big", target) if name == "skep" else peers.cat(source, target)
     costs[f"{name} {state} {'to a file' if target else 'to nowhere'}"].append(cost)
 
