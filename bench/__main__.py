@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import machine
+from bench.agent_links import agent_links
 from bench.big_file import download, upload
 from bench.coding import coding
 from bench.dedup import dedup
@@ -35,6 +36,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "dedup": dedup,
     "memory": memory,
     "growth": growth,
+    "agent-links": agent_links,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RESULTS_HEAD = "# Results of `make bench`\n\nNewest first; each table is one run on one machine.\n"

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import skep
 from skep.agent.home import AgentHome, HiveLink
-from skep.agent.socket import HiveSocket, open_socket
+from skep.agent.socket import open_socket
 from skep.base.clock import Clock
 from skep.base.errors import (
     AgentNotFound,
@@ -64,6 +65,31 @@ WAKE_GAP_S = 15.0
 _log = get_logger("skep.agent")
 
 
+class Connection(Protocol):
+    """What carries messages to a hive and back: a WebSocket."""
+
+    @property
+    def certificate(self) -> str:
+        """SHA-256 in hex of what TLS showed, empty without TLS."""
+        ...
+
+    async def receive(self) -> bytes | None:
+        """The next message; None when the hive is gone. Raises MalformedRequest for one that is not bytes."""
+        ...
+
+    async def send(self, message: bytes) -> None:
+        """Send one message; returns when there is room again. Raises ConnectionResetError."""
+        ...
+
+    async def close(self) -> None:
+        """End the connection."""
+        ...
+
+    def address_is_gone(self) -> bool:
+        """Whether the address that we speak from is this computer's no more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What all links of an agent have in common."""
@@ -75,6 +101,7 @@ class Shared:
     instance: str
     resting: Callable[[], str | None]
     """Why no new data is taken now, or None."""
+    dial: Callable[[str], Awaitable[Connection]] = open_socket
 
 
 class Ended(Exception):
@@ -165,7 +192,7 @@ class AgentLink:
 
     async def _connect_and_serve(self) -> None:
         store = await self._opened_store()
-        connection = await open_socket(self.link.url)
+        connection = await self._shared.dial(self.link.url)
         try:
             try:
                 async with asyncio.timeout(HANDSHAKE_S):
@@ -189,12 +216,16 @@ class AgentLink:
                 raise Conflict(f"{self._home.space} holds the data of another hive: put back what was there")
         return self._store
 
+    async def close(self) -> None:
+        """Release the store; when ``run`` has ended."""
+        await self._close_store()
+
     async def _close_store(self) -> None:
         store, self._store = self._store, None
         if store is not None:
             await store.close()
 
-    async def _shake_hands(self, connection: HiveSocket) -> Welcome:
+    async def _shake_hands(self, connection: Connection) -> Welcome:
         link = self.link
         key = self._home.key_of(link)
         hello = Hello(
@@ -231,7 +262,7 @@ class AgentLink:
         if challenge.hive_id != self.link.hive_id or not VerifyKey(self.link.hive_key_raw).verify(text, signature):
             raise Forbidden(f"what answers at {self.link.url} is not the hive that this computer enrolled at")
 
-    async def _serve(self, connection: HiveSocket, store: Store, welcome: Welcome) -> None:
+    async def _serve(self, connection: Connection, store: Store, welcome: Welcome) -> None:
         shared = self._shared
         outbox = self._outbox = Outbox(connection.send)
         answerer = self._answerer = Answerer(
@@ -271,13 +302,13 @@ class AgentLink:
             self.sent_bytes += answerer.sent_bytes
             self._outbox = self._answerer = None
 
-    async def _say_goodbye(self, connection: HiveSocket, error: SkepError) -> None:
+    async def _say_goodbye(self, connection: Connection, error: SkepError) -> None:
         goodbye = encode_message(Kind.GOODBYE, Goodbye(code=error.code, message=error.message))
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(1.0):
                 await connection.send(goodbye)
 
-    async def _read(self, connection: HiveSocket, answerer: Answerer, liveness: Liveness) -> None:
+    async def _read(self, connection: Connection, answerer: Answerer, liveness: Liveness) -> None:
         outbox = self._outbox
         assert outbox is not None
         while (raw := await connection.receive()) is not None:
@@ -304,7 +335,7 @@ class AgentLink:
                 case _:
                     raise MalformedRequest(f"a hive does not send {frame.kind.name} now")
 
-    async def _watch(self, connection: HiveSocket, liveness: Liveness, answerer: Answerer) -> None:
+    async def _watch(self, connection: Connection, liveness: Liveness, answerer: Answerer) -> None:
         """Return when the link is dead: silent for too long, or from an address that is ours no more."""
         outbox = self._outbox
         assert outbox is not None
@@ -362,7 +393,7 @@ class AgentLink:
         return max(0.0, self._retry_at_s - self._clock.monotonic_s())
 
 
-async def _expect(connection: HiveSocket, kind: Kind) -> Frame:
+async def _expect(connection: Connection, kind: Kind) -> Frame:
     raw = await connection.receive()
     if raw is None:
         raise StoreUnavailable("the hive broke the handshake off")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import skep
@@ -156,12 +157,15 @@ async def _link_status(link: AgentLink) -> dict[str, Any]:
 
 def run_agent(home: AgentHome, config: AgentConfig, clock: Clock) -> None:
     """Run the agent of a directory until it is told to stop. Raises DataDirectoryInUse."""
-    with home.locked():
-        try:
-            import uvloop
+    with home.locked(), asyncio.Runner(loop_factory=new_loop()) as runner:
+        runner.run(AgentProgram(home, config, clock).run())
 
-            factory: Any = uvloop.new_event_loop
-        except ImportError:
-            factory = None
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(AgentProgram(home, config, clock).run())
+
+def new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

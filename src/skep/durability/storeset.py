@@ -124,6 +124,10 @@ class StoreSet:
         """The member of that id, if it is (still) one."""
         return self._members.get(store_id)
 
+    def of_url(self, url: str) -> Member | None:
+        """The member at exactly this URL, if there is one."""
+        return next((member for member in self._members.values() if member.url == url), None)
+
     def by_name(self, name: str) -> Member:
         """The member of that name. Raises StoreNotFound."""
         for member in self._members.values():
@@ -168,6 +172,12 @@ class StoreSet:
             raise Conflict(
                 f"{member.url} holds another store ({id_text(found.store_id)}): correct what is mounted there"
             )
+
+    def note_away(self, member: Member, why: str) -> None:
+        """A store says that it is gone: it is down from now on, without a call that has to fail first."""
+        member.error = why
+        member.failures = max(member.failures, FAILURES_UNTIL_DOWN)
+        member.back_off()
 
     async def revive(self, member: Member) -> None:
         """A store that was away says that it is back: recognise it again and use it at once."""

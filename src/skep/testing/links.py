@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from skep.base.clock import Clock, SystemClock
+from skep.base.errors import StoreUnavailable
 from skep.base.limits import ByteBudget
+from skep.durability.agents import Agents
 from skep.stores.link.answerer import Answerer
 from skep.stores.link.caller import STREAMS, LinkedStore
 from skep.stores.link.frames import decode
@@ -62,3 +64,82 @@ async def linked_pair(
             with suppress(asyncio.CancelledError):
                 await task
         await answerer.close()
+
+
+class MemoryWire:
+    """The way between a hive's agents' door and agents, without sockets. ``dial`` is what agents dial with.
+
+    ``cut`` breaks every connection; ``stalled`` lets messages vanish both ways, as a router does that forgot.
+    """
+
+    def __init__(self, agents: Agents) -> None:
+        self._agents = agents
+        self._ends: list[WireEnd] = []
+        self._serving: set[asyncio.Task[None]] = set()
+        self.stalled = False
+        self.certificate = ""
+
+    async def dial(self, url: str) -> WireEnd:
+        """A new connection. Raises StoreUnavailable while stalled."""
+        if self.stalled:
+            raise StoreUnavailable(f"{url} does not answer")
+        up: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_MAX)
+        down: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_MAX)
+        agent_end, hive_end = WireEnd(self, down, up), WireEnd(self, up, down)
+        self._ends += [agent_end, hive_end]
+        task = asyncio.create_task(self._agents.serve(hive_end))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        return agent_end
+
+    async def cut(self) -> None:
+        """Break all connections."""
+        for end in self._ends:
+            await end.close()
+        self._ends.clear()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+
+class WireEnd:
+    """One end of a connection: both ``durability.agents`` and ``agent`` take it for theirs."""
+
+    def __init__(
+        self, wire: MemoryWire, coming: asyncio.Queue[bytes | None], going: asyncio.Queue[bytes | None]
+    ) -> None:
+        self._wire = wire
+        self._coming, self._going = coming, going
+        self._gone = asyncio.Event()
+        self.stalled = False
+        self.roamed = False
+
+    @property
+    def certificate(self) -> str:
+        return self._wire.certificate
+
+    async def receive(self) -> bytes | None:
+        if self._gone.is_set():
+            return None
+        getting = asyncio.ensure_future(self._coming.get())
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait((getting, gone), return_when=asyncio.FIRST_COMPLETED)
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
+            gone.cancel()
+
+    async def send(self, message: bytes) -> None:
+        if self._gone.is_set():
+            raise ConnectionResetError("the other end is gone")
+        if not (self.stalled or self._wire.stalled):
+            await self._going.put(message)
+
+    async def close(self) -> None:
+        if not self._gone.is_set():
+            self._gone.set()
+            if not (self.stalled or self._wire.stalled) and not self._going.full():
+                self._going.put_nowait(None)
+
+    def address_is_gone(self) -> bool:
+        return self.roamed

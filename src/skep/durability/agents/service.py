@@ -29,6 +29,7 @@ from skep.durability.agents.session import Session, Transport
 from skep.durability.member import Member
 from skep.durability.storeset import StoreSet
 from skep.stores.link.board import LinkBoard
+from skep.stores.link.caller import LinkedStore
 from skep.stores.link.frames import Kind
 from skep.stores.link.liveness import LOOK_S
 from skep.stores.link.messages import Generation, Goodbye, Notice, encode_message
@@ -87,6 +88,15 @@ class Agents:
     def connected(self, agent_id: Id) -> bool:
         """Whether the agent has a link now."""
         return self._board.has(agent_id)
+
+    def settled(self, agent_id: Id) -> bool:
+        """Whether the agent has a link, and the hive has done all that follows from it."""
+        session = self._sessions.get(agent_id)
+        return session is not None and session.settled and self.connected(agent_id)
+
+    def linked(self, agent_id: Id) -> LinkedStore:
+        """The store at the other end of the agent's link. Raises StoreOffline."""
+        return self._board.linked(agent_id)
 
     def store_of(self, info: AgentInfo) -> Member | None:
         """The store that this agent is, if it is one."""
@@ -156,11 +166,13 @@ class Agents:
         except SkepError as error:
             _log.warning("agent's store is not usable", name=info.name, code=error.code, detail=error.message)
             await self.book.set_trouble(info.id, error.message)
+        finally:
+            session.settled = True
 
     async def _member(self, info: AgentInfo) -> Member | None:
         """The agent's store, made if it is to be one. Raises what adding does."""
-        url = f"array://{id_text(info.id)}"
-        member = self.store_of(info) or next((member for member in self._stores if member.url == url), None)
+        url = _url(info.id)
+        member = self.store_of(info) or self._stores.of_url(url)
         if member is None and info.joins and info.store_id is None:
             member = await self._stores.add(info.name, url, info.zone, owner_id=info.owner_id)
             _log.info("agent became a store", agent_id=info.id.hex(), store=member.name)
@@ -180,6 +192,9 @@ class Agents:
         self._board.drop(session.agent_id, session.linked)
         self.leave(session, session.agent_id)
         if self._sessions.get(session.agent_id) is None:
+            member = self._stores.of_url(_url(session.agent_id))
+            if member is not None and not self._closing:
+                self._stores.note_away(member, f"the agent {member.name} is not connected")
             self._advanced.pop(session.agent_id, None)
             await self.book.seen(session.agent_id)
 
@@ -276,3 +291,7 @@ class Agents:
         self._drained.pop(info.id, None)
         session.end(Goodbye(code="left", message="all that this agent held is elsewhere: it may go"))
         _log.info("agent left", name=info.name)
+
+
+def _url(agent_id: Id) -> str:
+    return f"array://{id_text(agent_id)}"

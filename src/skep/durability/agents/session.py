@@ -73,6 +73,8 @@ class Session:
         self.info: AgentInfo | None = None
         self.instance = ""
         self.ready = False
+        self.settled = False
+        """Whether the hive has done all that follows from the link's coming."""
 
     async def run(self) -> None:
         """Serve the link until it ends. Raises nothing but CancelledError."""
