@@ -40,6 +40,26 @@ raise SystemExit(run(["--help"]))
     assert "Usage: skep" in ran.stdout
 
 
+def test_the_agent_needs_no_library_of_the_server() -> None:
+    absent = (*SERVER_LIBRARIES, "obstore", "lxml", "httptools", "uvloop", "asyncssh")
+    ran = run_python(
+        _WITHOUT % (absent,)
+        + """
+import importlib, pkgutil
+for name in ("skep.agent", "skep.stores.link"):
+    package = importlib.import_module(name)
+    for found in pkgutil.walk_packages(package.__path__, name + "."):
+        importlib.import_module(found.name)
+from skep.cli.main import run
+from skep.stores.registry import open_store
+open_store("fs:///nowhere?capacity=1GB")
+raise SystemExit(run(["agent", "--help"]))
+"""
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "Lend disk" in ran.stdout
+
+
 def test_help_imports_nothing_heavy() -> None:
     """``skep --help`` must answer at once: each of these costs it a noticeable part of a second."""
     ran = run_python(
