@@ -16,7 +16,7 @@ from skep.base.errors import InvalidName, LimitReached, MalformedRequest
 from skep.frontends.common.httpdate import parse_http_date
 from skep.frontends.webdav import conditions, multistatus
 from skep.frontends.webdav.exchange import Exchange
-from skep.frontends.webdav.properties import DAV, LIVE, MICROSOFT
+from skep.frontends.webdav.properties import DAV, LIVE, MICROSOFT, OWNCLOUD
 from skep.frontends.webdav.refusals import Refusal
 from skep.frontends.webdav.roots import place_of
 
@@ -35,6 +35,10 @@ SETTABLE: Mapping[str, Callable[[str], int | None]] = {
     f"{MICROSOFT}Win32LastModifiedTime": parse_http_date,
 }
 """Live properties that can be set, and how their text becomes a time in microseconds."""
+
+
+COMPUTED = frozenset({f"{OWNCLOUD}checksums"})
+"""Live properties that clients set beside a time, and that are known here better: taken, and not believed."""
 
 
 class Patch(NamedTuple):
@@ -109,6 +113,8 @@ def _with(patch: Patch, element: etree._Element, *, is_set: bool) -> Patch:
         if modified_us is None:
             patch.refused[name] = (409, "", f"{(element.text or '')[:64]!r} is not a time as this property takes it.")
         return patch._replace(modified_us=modified_us)
+    if name in COMPUTED and is_set:
+        return patch
     if name in LIVE or name in SETTABLE:
         patch.refused[name] = (403, "cannot-modify-protected-property", "This property is the server's own.")
     else:
