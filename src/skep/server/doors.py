@@ -143,6 +143,16 @@ def _s3(ground: Ground) -> App:
     )
 
 
+def _free_bytes(services: Services) -> int | None:
+    """What the stores can still take of files, parity not counted; None if one of them does not know."""
+    scheme = services.chunks.scheme
+    free = [member.free_bytes for member in services.stores if member.state == "active" and not member.down]
+    if not free or None in free:
+        return None
+    shards = scheme.data_shards + scheme.parity_shards
+    return sum(one for one in free if one is not None) * scheme.data_shards // shards
+
+
 def _webdav(ground: Ground) -> App:
     limits = ground.services.limits
     return webdav_app(
@@ -150,6 +160,7 @@ def _webdav(ground: Ground) -> App:
             auth=ground.auth,
             filesystem=ground.filesystem,
             uploads=ground.services.uploads,
+            free_bytes=lambda: _free_bytes(ground.services),
             body_bytes=limits.body_bytes,
             idle_timeout_s=limits.idle_timeout_s,
             page_items=min(DAV_PAGE, limits.listing_items),

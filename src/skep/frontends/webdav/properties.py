@@ -47,7 +47,7 @@ class View:
     locks: Sequence[LockInfo] = ()
     """The locks of the space that are in force."""
     free_bytes: int | None = None
-    """Room in the space where it has no quota of its own."""
+    """Room in the hive's stores, whatever the quota allows."""
     dead: Mapping[Id, Mapping[str, str]] = field(default_factory=dict)
     """Dead properties by node and name."""
 
@@ -133,7 +133,8 @@ def _quota_used(node: NodeInfo, view: View) -> str | None:
 def _quota_available(node: NodeInfo, view: View) -> str | None:
     if node.kind != "directory" or view.space is None:
         return None
-    free = view.space.free_bytes if view.space.free_bytes is not None else view.free_bytes
+    known = [free for free in (view.space.free_bytes, view.free_bytes) if free is not None]
+    free = min(known, default=None)
     return None if free is None else f"<d:quota-available-bytes>{free}</d:quota-available-bytes>"
 
 

@@ -105,6 +105,7 @@ async def view_of(exchange: Exchange, place: Place, node: NodeInfo, wanted: Want
     view = View(place.root)
     if node.parent_id is None or wanted.names & NEED_SPACE:
         view.space = await filesystem.space(principal, place.root.space_id)
+        view.free_bytes = exchange.services.free_bytes()
     if wanted.names & NEED_LOCKS:
         view.locks = await filesystem.locks(principal, place.root.space_id)
     return view

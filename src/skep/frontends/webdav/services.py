@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from skep.auth import Auth
@@ -19,6 +20,8 @@ class DavServices:
     filesystem: Filesystem
     uploads: FairGate
     """How many uploads run at once, with those of the other doors."""
+    free_bytes: Callable[[], int | None]
+    """About how many more bytes the hive's stores can take; None: not known."""
     body_bytes: int
     head_bytes: int = 64 << 10
     xml_bytes: int = 1 << 20
