@@ -14,7 +14,7 @@ _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 def iso_date(time_us: int) -> str:
     """``2009-10-12T17:50:30.000Z`` of microseconds since 1970."""
     moment = _EPOCH + timedelta(microseconds=min(max(time_us, _FIRST_US), _LAST_US))
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 @lru_cache(4096)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from skep.frontends.s3 import xmlin
 from skep.frontends.s3.buckets import owner
 from skep.frontends.s3.call import Call
 from skep.frontends.s3.errors import Refusal
@@ -90,13 +91,29 @@ async def get_object_acl(call: Call) -> None:
 
 async def put_acl(call: Call) -> None:
     """PutBucketAcl and PutObjectAcl: what is so anyway is fine, anything else is refused."""
-    if call.headers.get("x-amz-acl") not in ("private", "bucket-owner-full-control"):
+    data = await call.read_xml()
+    acl = call.headers.get("x-amz-acl")
+    grants = any(name.startswith("x-amz-grant-") for name in call.headers)
+    is_own = _only_owner(call, data) if acl is None and not grants else acl in ("private", "bucket-owner-full-control")
+    if grants or not is_own:
         raise Refusal("AccessControlListNotSupported", "The bucket does not allow ACLs: only `private` is taken.")
     if call.key_text is None:
         await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
     else:
         await open_object(call)
     await call.answer(200)
+
+
+def _only_owner(call: Call, data: bytes) -> bool:
+    """Whether a document grants to the owner alone. Raises Refusal (MalformedXML)."""
+    root = xmlin.parse(data, "AccessControlPolicy")
+    ids = [
+        xmlin.text(grantee, "ID")
+        for grants in xmlin.children(root, "AccessControlList")
+        for grant in xmlin.children(grants, "Grant")
+        for grantee in xmlin.children(grant, "Grantee")
+    ]
+    return all(one == call.principal.user_id.hex() for one in ids)
 
 
 async def _acl(call: Call) -> None:
