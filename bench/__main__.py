@@ -24,6 +24,7 @@ from bench.growth import growth
 from bench.memory import memory
 from bench.pipeline import pipeline
 from bench.plan import Plan, plan
+from bench.s3 import s3
 from bench.small_files import small_files
 from skep.base.sizes import parse_size
 
@@ -33,6 +34,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "pipeline": pipeline,
     "coding": coding,
     "small-files": small_files,
+    "s3": s3,
     "dedup": dedup,
     "memory": memory,
     "growth": growth,

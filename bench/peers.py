@@ -55,14 +55,14 @@ def rclone_webdav(directory: Path) -> Iterator[str]:
     command = ["rclone", "serve", "webdav", str(directory), "--addr", f"127.0.0.1:{port}", "--config", os.devnull]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _await_port(port)
+        await_port(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
 
 
-def _await_port(port: int) -> None:
+def await_port(port: int) -> None:
     deadline_s = time.perf_counter() + ANSWER_S
     while True:
         try:
