@@ -6,7 +6,7 @@
     python -m bench.s3_client bucket …     make the bucket
 
 The key is in BENCH_S3_KEY and BENCH_S3_SECRET. Prints one line of JSON: seconds and percentiles in ms. Requests are
-made and signed before the clock starts, but for those that complete an upload. Bodies are not signed, as rclone's are not.
+made and signed before the clock starts, but for those that complete an upload. Bodies are not signed.
 """
 
 from __future__ import annotations

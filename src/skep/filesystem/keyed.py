@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from skep.base.errors import InUse, NodeNotFound, VersionNotFound
 from skep.base.ids import Id
-from skep.db import Transaction, prepared, upsert
+from skep.db import Statement, Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.filesystem import facts, trash, tree, versions
 from skep.filesystem.books import Books
@@ -171,16 +172,65 @@ def remove_bucket(tx: Transaction, books: Books, space: Space, name: str, actor_
     _remove_empty(tx, books, space, node, Above((space.root_id,), (name,), space.root_id), actor_id)
 
 
-def look(tx: Transaction, space: Space, key: Key, *, with_settings: bool = True) -> Found:
+def look(tx: Transaction, space: Space, key: Key) -> Found:
     """The current version at a key. Raises BucketNotFound, NodeNotFound."""
+    depth = len(key.segments)
+    if depth > tree.RESOLVE_SEGMENTS_MAX:
+        return _look_deep(tx, space, key)
+    params: dict[str, object] = {f"s{number}": name for number, name in enumerate(key.segments)}
+    row = tx.one(_at_key(depth), {"parent": space.root_id, **params})
+    if row is None or row[0] is None or row[depth] != "directory":
+        raise no_bucket(key.segments[:1])
+    chain, rest = (space.root_id, *row[: depth - 1]), row[depth + 1 :]
+    of_bucket = Bucket(row[0], key.segments[0], 0, document_of(rest[0]))
+    width = len(tree.COLUMNS)
+    if rest[1] is None:
+        raise _no_key(key)
+    node, place_of = Node._make(rest[1 : 1 + width]), Place(key.segments, chain, None, None)
+    known = None if rest[1 + width] is None else Facts(*rest[2 + width : 4 + width])
+    if node.is_directory is not key.is_directory:
+        raise _no_key(key)
+    place = place_of._replace(node=node)
+    if node.version_id is None:
+        if known is None and tx.one(_ANY_CHILD, {"parent": node.id}) is not None:
+            raise _no_key(key)
+        return Found(of_bucket, place, node, None, known)
+    return Found(of_bucket, place, node, Version._make(rest[4 + width :]), known)
+
+
+@lru_cache(maxsize=tree.RESOLVE_SEGMENTS_MAX)
+def _at_key(depth: int) -> Statement:
+    """One statement for all of ``look``: the directories' ids, the bucket's kind and settings, node, facts, version."""
+    steps = [s.nodes.alias(f"n{number}") for number in range(depth)]
+    source: sa.FromClause = steps[0]
+    for number in range(1, depth):
+        upper, lower = steps[number - 1].c, steps[number].c
+        same = sa.and_(lower.parent_id == upper.id, lower.name == sa.bindparam(f"s{number}"))
+        source = source.outerjoin(steps[number], same)
+    first, last = steps[0].c, steps[-1].c
+    f, v = s.facts.c, s.versions.c
+    source = source.outerjoin(s.buckets, _b.node_id == first.id)
+    source = source.outerjoin(s.facts, f.about_id == sa.func.coalesce(last.version_id, last.id))
+    source = source.outerjoin(s.versions, v.id == last.version_id)
+    ids = [step.c.id for step in steps[:-1]]
+    columns = [*ids, last.id, first.kind, _b.document, *(last[name] for name in Node._fields)]
+    facts_columns = [f.about_id, f.etag, f.document]
+    return prepared(
+        sa.select(*columns, *facts_columns, *versions.COLUMNS)
+        .select_from(source)
+        .where(first.parent_id == sa.bindparam("parent"), first.name == sa.bindparam("s0"))
+    )
+
+
+def _look_deep(tx: Transaction, space: Space, key: Key) -> Found:
+    """``look`` for keys of more names than one statement takes."""
     place = tree.resolve(tx, space.root_id, key.segments)
     if len(place.chain) < 2:
         raise no_bucket(key.segments[:1])
     node = place.node
     if node is None or node.is_directory is not key.is_directory:
         raise _no_key(key)
-    document = settings(tx, place.chain[1]) if with_settings else {}
-    of_bucket = Bucket(place.chain[1], key.segments[0], 0, document)
+    of_bucket = Bucket(place.chain[1], key.segments[0], 0, settings(tx, place.chain[1]))
     if node.version_id is None:
         known = facts.of(tx, node.id)
         if known is None and tx.one(_ANY_CHILD, {"parent": node.id}) is not None:

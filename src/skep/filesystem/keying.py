@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from skep.base.errors import NodeNotFound
@@ -60,12 +61,30 @@ class CopyOrder:
     """Raises what forbids the copy, such as a condition on the source."""
 
 
+SPACES_MAX = 10_000
+"""Spaces that are remembered."""
+
+
 class Keying(Core):
     """Buckets and keys of a space. ``space_id`` None is the principal's own."""
+
+    @cached_property
+    def _whole_spaces(self) -> dict[tuple[Id, Id | None], spaces.Space]:
+        return {}
 
     def key(self, bucket: str, key: str) -> Key:
         """The path of a key. Raises InvalidPath, InvalidName where there can be none."""
         return parse_key(bucket, key, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)
+
+    def _known_whole(self, tx: Transaction, principal: Principal, space_id: Id | None) -> spaces.Space:
+        """The space for a look: what never changes of it may be remembered, so not its size or last change."""
+        known = self._whole_spaces.get((principal.user_id, space_id))
+        if known is None or not spaces.may_use(principal, known):
+            known = _whole(tx, principal, space_id)
+            if len(self._whole_spaces) >= SPACES_MAX:
+                self._whole_spaces.clear()
+            self._whole_spaces[principal.user_id, space_id] = known
+        return known
 
     async def buckets(
         self, principal: Principal, space_id: Id | None, after: str = "", count: int = 1000
@@ -76,7 +95,7 @@ class Keying(Core):
 
     async def bucket(self, principal: Principal, space_id: Id | None, name: str) -> Bucket:
         """One bucket. Raises BucketNotFound."""
-        return await self._db.glance(lambda tx: keyed.bucket(tx, _whole(tx, principal, space_id), name))
+        return await self._db.glance(lambda tx: keyed.bucket(tx, self._known_whole(tx, principal, space_id), name))
 
     async def bucket_settings(self, name: str, count: int) -> list[dict[str, Any]]:
         """What was set for the buckets of that name, whosever they are; for answers that reveal nothing else."""
@@ -157,7 +176,7 @@ class Keying(Core):
         principal.require(READ)
 
         def work(tx: Transaction) -> tuple[Found, Id]:
-            space = _whole(tx, principal, space_id)
+            space = self._known_whole(tx, principal, space_id)
             return _find(tx, space, key, version_id), space.domain_id
 
         found, domain_id = await self._db.glance(work)

@@ -41,7 +41,7 @@ from skep.server import options
 from skep.server.addresses import Proxies
 from skep.server.agents import open_agents
 from skep.server.doors import STREAMS, Ground, open_doors
-from skep.server.edge import Edge
+from skep.server.edge import Edge, Refuse
 from skep.server.facts import Facts
 from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
@@ -170,7 +170,7 @@ async def open_hive(
             metrics_access=settings.server.metrics_access,
             auth=auth,
         )
-        edge = edge_of(doors.behind(pages), request_metrics, settings, clock)
+        edge = edge_of(doors.behind(pages), request_metrics, settings, clock, doors.refuse)
         if start_workers:
             workers.start()
         hive = Hive(
@@ -211,7 +211,9 @@ def _store_set(
     )
 
 
-def edge_of(doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock) -> Edge:
+def edge_of(
+    doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock, refuse: Refuse | None = None
+) -> Edge:
     """What every request passes, with the limits of the settings. Raises InvalidSetting."""
     limits = settings.limits
     return Edge(
@@ -227,6 +229,7 @@ def edge_of(doors: App, metrics: RequestMetrics, settings: Settings, clock: Cloc
         streams=STREAMS,
         origins=frozenset(settings.events.origins),
         log_requests=settings.log.requests,
+        refuse=refuse,
     )
 
 

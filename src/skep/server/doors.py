@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from skep.auth import Auth
 from skep.base.clock import Clock
+from skep.base.errors import SkepError
 from skep.base.settings import Settings
 from skep.crypto.keys import HiveKeys
 from skep.db import Database
@@ -79,6 +80,18 @@ class Doors:
             await (plain if door is None or scope["type"] != "http" else door)(scope, receive, send)
 
         return first
+
+    async def refuse(self, scope: Scope, send: Send, error: SkepError) -> bool:
+        """Tell what kept a request from its door in that door's words, if they are not the API's; whether it did."""
+        name = scope.get(DOOR) or scope["path"].split("/", 2)[1]
+        door = self._doors.get(name)
+        headers = scope["state"].get("headers")
+        if headers is not None:
+            door = next((one for one, owns in self._of_hosts if owns(headers)), door)
+        if not isinstance(door, S3App):
+            return False
+        await door.refuse(scope, send, error)
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         at_path = self._at_paths.get(scope["path"])

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import os
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from skep.base.errors import ClientGone, NotFound, ShuttingDown, SkepError
@@ -26,6 +27,9 @@ from skep.server.metrics import RequestMetrics
 from skep.server.sockets import Handshake, account, check_origin, pass_socket, stopping
 
 log = get_logger("skep.http")
+
+
+Refuse = Callable[[Scope, Send, SkepError], Awaitable[bool]]
 
 
 class InFlight:
@@ -118,8 +122,11 @@ class Edge:
         streams: frozenset[str] = frozenset(),
         origins: frozenset[str] = frozenset(),
         log_requests: str = "all",
+        refuse: Refuse | None = None,
     ) -> None:
-        """``unlimited``: paths that are answered even at the limits and while the hive stops.
+        """``refuse`` may tell a refusal in a door's own words, and says whether it did.
+
+        ``unlimited``: paths that are answered even at the limits and while the hive stops.
 
         ``streams``: paths whose answers go on for as long as both sides like; their door has limits of its own.
         ``origins``: other sites whose pages may open WebSockets.
@@ -136,6 +143,7 @@ class Edge:
         self._streams = streams
         self._origins = origins
         self._log_requests = log_requests
+        self._refuse = refuse
         self._numbers = itertools.count(1)
         self._prefix = os.urandom(6).hex()
         self.in_flight = InFlight()
@@ -169,6 +177,8 @@ class Edge:
         except SkepError as error:
             if exchange.started:
                 raise
+            if self._refuse is not None and await self._refuse(scope, exchange.send, error):
+                return
             head_only = scope["method"] == "HEAD"
             await send_problem(exchange.send, problem_of(error), exchange.request_id, head_only=head_only, close=True)
         except (asyncio.CancelledError, AnswerBroken):

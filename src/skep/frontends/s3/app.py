@@ -83,6 +83,13 @@ class S3App:
             log.exception("bug", path=scope["path"])
             await self._fail(call, failure_of_bug(), error)
 
+    async def refuse(self, scope: Scope, send: Send, error: SkepError) -> None:
+        """Tell what kept a request from this door."""
+        failure, request_id = failure_of(error), scope["state"]["request_id"]
+        headers = [("content-type", XML_TYPE), ("x-amz-request-id", request_id), ("connection", "close")]
+        body = failure.xml(scope["path"], request_id)
+        await send_bytes(send, failure.status, body, headers, head_only=scope["method"] == "HEAD")
+
     async def _answer(self, call: Call) -> None:
         pairs = sigv4.parse_query(call.scope.get("query_string", b""))
         call.query = dict(pairs)

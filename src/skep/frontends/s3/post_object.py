@@ -52,7 +52,7 @@ async def post_object(call: Call) -> None:
         policy.check_length(content.size_bytes)
         return facts_of(said)
 
-    async with call.services.uploads.enter():
+    async with call.services.uploads.enter_as(call.principal.user_id):
         result = await call.filesystem.write_file(
             call.principal,
             call.space_id,

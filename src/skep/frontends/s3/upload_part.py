@@ -46,7 +46,7 @@ async def upload_part(call: Call) -> None:
         raise Refusal("MissingContentLength", "You must provide the Content-Length HTTP header.")
     upload = await open_upload_of(call)
     try:
-        async with call.services.uploads.enter():
+        async with call.services.uploads.enter_as(call.principal.user_id):
             part = await call.filesystem.put_part(
                 call.principal,
                 DOOR,
@@ -78,7 +78,7 @@ async def upload_part_copy(call: Call) -> None:
     digests = {"md5", algorithm} & {"md5", "sha1", "sha256"}
     try:
         content = await call.filesystem.open_file(call.principal, there.node.id, there.version.number)
-        async with call.services.uploads.enter():
+        async with call.services.uploads.enter_as(call.principal.user_id):
             part = await call.filesystem.copy_part(
                 call.principal, DOOR, upload.id, number, content, offset=offset, length=length, digests=digests
             )

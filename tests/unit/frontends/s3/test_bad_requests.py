@@ -306,3 +306,11 @@ async def test_secrets_are_sealed_and_not_logged(ada, hive):
     assert grant.secret == ada.secret
     assert ada.secret not in repr(grant)
     assert sigv4.signing_key(ada.secret, "20260101", "x") != sigv4.signing_key(ada.secret, "20260102", "x")
+
+
+async def test_what_is_refused_at_the_edge_is_told_in_s3_s_words_too(ada, hive):
+    hive.hive.edge.stopping = True
+    answer = await ada.send("GET", "/bucket")
+    assert (answer.status_code, code_of(answer)) == (503, "ServiceUnavailable")
+    assert (await ada.client.get("/api/auth/me")).json()["code"] == "shutting-down"
+    hive.hive.edge.stopping = False
