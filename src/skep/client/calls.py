@@ -52,7 +52,7 @@ class Caller:
     ) -> None:
         self.transport = transport
         self._credential = credential
-        self._policy = policy or RetryPolicy()
+        self.policy = policy or RetryPolicy()
         self.cancel = cancel or Cancel()
 
     def open(
@@ -82,7 +82,7 @@ class Caller:
                 before_try()
             return self._authenticated(method, target_of(path, query), headers or {}, body, timeout_s, before_try)
 
-        return retrying(once, self._policy if again else NO_RETRY, self.cancel)
+        return retrying(once, self.policy if again else NO_RETRY, self.cancel)
 
     def json(
         self,

@@ -15,6 +15,7 @@ from skep.client.calls import Caller, read_json
 from skep.client.framing import BATCH_TYPE, encode_batch
 from skep.client.problems import from_problem
 from skep.client.records import Node, read_node
+from skep.client.resumable import Resumable
 from skep.client.transport import Body, Response
 
 INFO = "/api/filesystem/info"
@@ -37,6 +38,7 @@ class Files:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self.resumable = Resumable(caller)
 
     def spaces(self) -> list[dict[str, Any]]:
         """The spaces that the user may use, the own one first."""

@@ -1,8 +1,9 @@
 """The journal of an upload: which local file became which content, so that a second run skips it.
 
-A file of JSON lines ``[target, size_bytes, mtime_ns, etag]``, appended as files are acknowledged; the
-last line of a target counts, a torn last line is passed over. Opening rewrites it compactly. It only
-ever saves work: losing it means comparing by size and time.
+A file of JSON lines ``[target, size_bytes, mtime_ns, etag]``, appended as files are acknowledged, and
+``["upload", target, size_bytes, mtime_ns, url]``, appended when a large file is begun; the last line of a
+target counts, a torn last line is passed over. Opening rewrites it compactly. It only ever saves work:
+losing it means comparing by size and time, and sending a large file from its beginning.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from skep.client.trees import Sent
@@ -29,6 +31,15 @@ def journals_directory(environ: Mapping[str, str] | None = None) -> Path:
     return Path(home) / "skep" / "uploads"
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A large file whose upload was opened and not seen to end: the local file then, and the upload's address."""
+
+    size_bytes: int
+    mtime_ns: int
+    url: str
+
+
 class Journal:
     """The journal of one source and one target. Safe to use from many threads; close it."""
 
@@ -38,14 +49,26 @@ class Journal:
         self._path = directory / f"{name}.jsonl"
         self._lock = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.sent = self._load()
+        self.sent: dict[str, Sent] = {}
+        self.begun: dict[str, Begun] = {}
+        self._load()
         self._compact()
         _drop_oldest(directory, keep=self._path)
         self._file = self._path.open("a", encoding="utf-8")
 
     def record(self, lines: Iterable[tuple[str, Sent]]) -> None:
         """Note acknowledged files."""
-        text = "".join(_line(target, sent) for target, sent in lines)
+        noted = list(lines)
+        for target, _ in noted:
+            self.begun.pop(target, None)
+        self._append("".join(_line(target, sent) for target, sent in noted))
+
+    def begin(self, target: str, begun: Begun) -> None:
+        """Note where a large file is going."""
+        self.begun[target] = begun
+        self._append(_begun_line(target, begun))
+
+    def _append(self, text: str) -> None:
         with self._lock:
             self._file.write(text)
             self._file.flush()
@@ -53,28 +76,39 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
-    def _load(self) -> dict[str, Sent]:
-        sent: dict[str, Sent] = {}
-        try:
+    def _load(self) -> None:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             if self._path.stat().st_size > JOURNAL_MAX_BYTES:
-                return sent
+                return
             with self._path.open(encoding="utf-8") as file:
                 for line in file:
                     with contextlib.suppress(ValueError, TypeError):
-                        target, size_bytes, mtime_ns, etag = json.loads(line)
-                        sent[target] = Sent(int(size_bytes), int(mtime_ns), str(etag))
-        except (OSError, UnicodeDecodeError):
-            return sent
-        return sent
+                        self._take(json.loads(line))
+
+    def _take(self, line: list[object]) -> None:
+        """Take one line. Raises ValueError or TypeError for what is none."""
+        if len(line) == 5 and line[0] == "upload":
+            _, target, size_bytes, mtime_ns, url = line
+            self.begun[str(target)] = Begun(int(str(size_bytes)), int(str(mtime_ns)), str(url))
+            return
+        target, size_bytes, mtime_ns, etag = line
+        self.sent[str(target)] = Sent(int(str(size_bytes)), int(str(mtime_ns)), str(etag))
+        self.begun.pop(str(target), None)
 
     def _compact(self) -> None:
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(_line(target, sent) for target, sent in self.sent.items()), "utf-8")
+        lines = [_line(target, sent) for target, sent in self.sent.items()]
+        lines += [_begun_line(target, begun) for target, begun in self.begun.items()]
+        temporary.write_text("".join(lines), "utf-8")
         temporary.replace(self._path)
 
 
 def _line(target: str, sent: Sent) -> str:
     return json.dumps([target, sent.size_bytes, sent.mtime_ns, sent.etag]) + "\n"
+
+
+def _begun_line(target: str, begun: Begun) -> str:
+    return json.dumps(["upload", target, begun.size_bytes, begun.mtime_ns, begun.url]) + "\n"
 
 
 def _drop_oldest(directory: Path, *, keep: Path) -> None:

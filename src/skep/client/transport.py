@@ -36,12 +36,17 @@ JSON_BODY_MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A run of an open file as a request body; sent again from ``offset`` when retried."""
+    """A run of an open file as a request body; sent again from ``offset`` when retried.
+
+    ``once``: the connection that took some of it and broke is told of, rather than another one tried: the server may
+    have kept what it got.
+    """
 
     file: BinaryIO
     length_bytes: int
     offset: int = 0
     progress: Progress | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,9 @@ class Transport:
         if pooled is not None:
             try:
                 return self._once(pooled, method, target, headers or {}, body, timeout_s)
-            except _Stale:
+            except _Stale as stale:
+                if isinstance(body, FileBody) and body.once and stale.body_begun:
+                    raise _lost(stale.cause) from None
                 if isinstance(body, StreamBody):
                     raise Unavailable("the hive closed the connection: try again") from None
         try:
@@ -260,14 +267,14 @@ class Transport:
         with self._lock:
             self._busy.add(connection)
         connection.sock.settimeout(timeout_s or self._timeout_s)
-        sent_whole = True
+        sent_whole, begun = True, False
         try:
             self._send_head(connection, method, target, headers, body)
-            sent_whole = self._send_body(connection, body)
+            sent_whole, begun = self._send_body(connection, body)
             raw = connection.getresponse()
         except (http.client.RemoteDisconnected, ConnectionError, http.client.CannotSendRequest) as error:
             self._drop(connection)
-            raise _Stale(error) from None
+            raise _Stale(error, body_begun=begun) from None
         except (OSError, http.client.HTTPException) as error:
             self._drop(connection)
             raise _lost(error) from None
@@ -295,18 +302,24 @@ class Transport:
             connection.putheader("Content-Length", "0")
         connection.endheaders(body if isinstance(body, bytes) and body else None)
 
-    def _send_body(self, connection: http.client.HTTPConnection, body: Body) -> bool:
-        """Send what follows the head; False when the server stopped listening (its answer says why)."""
+    def _send_body(self, connection: http.client.HTTPConnection, body: Body) -> tuple[bool, bool]:
+        """Send what follows the head; whether all of it went, and whether any.
+
+        Not all of it: the server stopped listening, and its answer says why.
+        """
+        begun = False
         try:
             if isinstance(body, FileBody):
                 if self._asks_first(body) and _refused(connection.sock):
-                    return False
+                    return False, False
+                begun = True
                 _send_file(connection.sock, body)
             elif isinstance(body, StreamBody):
+                begun = True
                 _send_stream(connection.sock, body)
         except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
+            return False, begun
+        return True, begun
 
     def _asks_first(self, body: FileBody) -> bool:
         """Whether to let the server refuse before the body is sent (RFC 9110 section 10.1.1)."""
@@ -345,18 +358,19 @@ class Transport:
 class _Stale(Exception):
     """The connection went away before the first byte of a response."""
 
-    def __init__(self, cause: Exception) -> None:
+    def __init__(self, cause: Exception, *, body_begun: bool = False) -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.body_begun = body_begun
 
 
 def _refused(sock: socket.socket) -> bool:
-    """Whether a final answer came instead of ``100 Continue``; no answer in time counts as go ahead."""
+    """Whether a final answer, or the end, came instead of ``100 Continue``; no answer in time counts as go ahead."""
     readable, _, _ = select.select([sock], [], [], CONTINUE_WAIT_S)
     if not readable:
         return False
     head = sock.recv(12, socket.MSG_PEEK)
-    return len(head) == 12 and not head.endswith(b" 100")
+    return not head or (len(head) == 12 and not head.endswith(b" 100"))
 
 
 def _send_file(sock: socket.socket, body: FileBody) -> None:

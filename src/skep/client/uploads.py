@@ -1,4 +1,5 @@
-"""Sends trees: small files grouped into batch calls, large ones each in a request, several at once.
+"""Sends trees: small files grouped into batch calls, larger ones each in a request, several at once; the
+largest as resumable uploads, which go on where they were cut off, also in another run.
 
 Safe to run again after any end: what was acknowledged is in the journal (and on the hive), what was
 not is not there at all or is a whole file. A file that changes while it is read is not counted as sent.
@@ -9,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from skep.base.errors import Conflict, LocalFailure, NotFound, SkepError
 from skep.client.files import BatchItem, Files
-from skep.client.journal import Journal
+from skep.client.journal import Begun, Journal
 from skep.client.records import Node
 from skep.client.retries import Cancel
 from skep.client.scan import LocalDirectory, LocalFile
@@ -22,6 +24,8 @@ from skep.client.work import Ledger, Progress, Tally, map_all, run_all
 
 SMALL_BYTES = 256 << 10
 """Files up to this size go in batches."""
+RESUMABLE_BYTES = 16 << 20
+"""Files from this size on are sent so that what arrived is not sent again."""
 BATCH_BYTES = 8 << 20
 BATCH_ITEMS = 1000
 
@@ -101,36 +105,88 @@ def _make(upload: Upload, ledger: Ledger, path: str) -> None:
 
 
 def _send_large(upload: Upload, ledger: Ledger, file: LocalFile) -> None:
-    moved = 0
-
-    def progress(size_bytes: int) -> None:
-        nonlocal moved
-        upload.cancel.check()
-        moved += size_bytes
-        ledger.moved(size_bytes)
-
-    def again() -> None:
-        nonlocal moved
-        ledger.moved(-moved)
-        moved = 0
-
+    moved = _Moved(upload.cancel, ledger)
     try:
         with open(file.local, "rb", buffering=0) as handle:
-            size_bytes = os.fstat(handle.fileno()).st_size
-            body = FileBody(handle, size_bytes, progress=progress)
-            node = upload.files.write_file(
-                file.target, body, space=upload.space, modified_us=file.mtime_ns // 1000, before_try=again
-            )
+            send = _send_resumable if file.size_bytes >= RESUMABLE_BYTES else _send_whole
+            node = send(upload, file, handle, moved)
             _check_unchanged(file, os.fstat(handle.fileno()))
     except OSError as error:
-        again()
+        moved.at(0)
         ledger.failed(file.local, LocalFailure(f"cannot be read: {error.strerror}"))
     except SkepError as error:
-        again()
+        moved.at(0)
         ledger.failed(file.local, error)
     else:
         ledger.finished()
         _record(upload, [(file, node)])
+
+
+class _Moved:
+    """How much of one file is over, as the ledger has been told."""
+
+    def __init__(self, cancel: Cancel, ledger: Ledger) -> None:
+        self._cancel = cancel
+        self._ledger = ledger
+        self._bytes = 0
+
+    def more(self, size_bytes: int) -> None:
+        """So many more bytes are over. Raises Cancelled."""
+        self._cancel.check()
+        self._bytes += size_bytes
+        self._ledger.moved(size_bytes)
+
+    def at(self, offset: int) -> None:
+        """So many bytes are over, and no more."""
+        self._ledger.moved(offset - self._bytes)
+        self._bytes = offset
+
+
+def _send_whole(upload: Upload, file: LocalFile, handle: BinaryIO, moved: _Moved) -> Node:
+    body = FileBody(handle, os.fstat(handle.fileno()).st_size, progress=moved.more)
+    return upload.files.write_file(
+        file.target,
+        body,
+        space=upload.space,
+        modified_us=file.mtime_ns // 1000,
+        before_try=lambda: moved.at(0),
+    )
+
+
+def _send_resumable(upload: Upload, file: LocalFile, handle: BinaryIO, moved: _Moved) -> Node:
+    """Go on with the upload of an earlier run, if it is of this file as it is now; else open one."""
+    _check_unchanged(file, os.fstat(handle.fileno()))
+    resumable = upload.files.resumable
+    begun = _begun_before(upload, file)
+    if begun is not None:
+        try:
+            state = resumable.state(begun.url)
+            return (
+                resumable.result(state)
+                if state.node is not None
+                else _go_on(upload, file, handle, moved, begun.url, state.offset)
+            )
+        except NotFound:
+            moved.at(0)
+    url = resumable.open(file.target, file.size_bytes, space=upload.space, modified_us=file.mtime_ns // 1000)
+    if upload.journal is not None:
+        upload.journal.begin(file.target, Begun(file.size_bytes, file.mtime_ns, url))
+    return _go_on(upload, file, handle, moved, url, 0)
+
+
+def _begun_before(upload: Upload, file: LocalFile) -> Begun | None:
+    begun = upload.journal.begun.get(file.target) if upload.journal is not None else None
+    if begun is None or (begun.size_bytes, begun.mtime_ns) == (file.size_bytes, file.mtime_ns):
+        return begun
+    upload.files.resumable.cancel(begun.url)  # the file is another now
+    return None
+
+
+def _go_on(upload: Upload, file: LocalFile, handle: BinaryIO, moved: _Moved, url: str, offset: int) -> Node:
+    def rest(start: int) -> FileBody:
+        return FileBody(handle, file.size_bytes - start, start, moved.more, once=True)
+
+    return upload.files.resumable.send(url, offset, rest, at=moved.at)
 
 
 def _check_unchanged(file: LocalFile, facts: os.stat_result) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skep.client.journal import Journal
+from skep.client.journal import Begun, Journal
 from skep.client.trees import Sent
 
 
@@ -38,3 +38,18 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     assert again.sent == {"/a": Sent(1, 2, "e")}
     again.close()
     assert path.read_text().count("\n") == 1, "opening rewrites the journal compactly"
+
+
+def test_what_was_begun_is_there_until_it_was_sent(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "x")
+    journal.begin("/a", Begun(5, 6, "/tus/1"))
+    journal.begin("/b", Begun(7, 8, "/tus/2"))
+    journal.begin("/a", Begun(5, 6, "/tus/3"))
+    journal.record([("/b", Sent(7, 8, "e"))])
+    assert journal.begun == {"/a": Begun(5, 6, "/tus/3")}
+    journal.close()
+    for _ in range(2):
+        again = Journal(tmp_path, "x")
+        assert again.begun == {"/a": Begun(5, 6, "/tus/3")}
+        assert again.sent == {"/b": Sent(7, 8, "e")}
+        again.close()

@@ -20,6 +20,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.Conflict: 409,
     e.PreconditionFailed: 412,
     e.UploadLocked: 423,
+    e.Locked: 423,
     e.UploadFinished: 400,
     e.UploadUnfinished: 400,
     e.LimitReached: 429,

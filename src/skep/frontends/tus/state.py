@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skep.filesystem import Upload
+from skep.frontends.common.id_text import text_of
 from skep.frontends.tus.exchange import DOOR, Exchange, Pairs, expiry
 
 
@@ -38,4 +39,6 @@ def draft_state(exchange: Exchange, upload: Upload) -> Pairs:
     ]
     if upload.length_bytes is not None:
         pairs.append(("upload-length", str(upload.length_bytes)))
+    if upload.node_id is not None:
+        pairs.append(("content-location", f"/api/filesystem/data/{text_of(upload.node_id)}"))
     return pairs
