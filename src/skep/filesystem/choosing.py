@@ -35,10 +35,7 @@ class Choosing(Core):
         allows), SpaceNotFound.
         """
         principal.require(WRITE)
-        name = None if scheme is None else Scheme.parse(scheme).name
-        if name is not None and name not in self.limits.schemes:
-            allowed = ", ".join(self.limits.schemes) or "none but the hive's own"
-            raise Forbidden(f"this hive does not let you choose {name!r}: it allows {allowed}", allowed=allowed)
+        name = None if scheme is None else self.allowed_scheme(Scheme.parse(scheme)).name
 
         def work(tx: Transaction) -> Space:
             space = _whole(tx, principal, space_id)
@@ -50,6 +47,13 @@ class Choosing(Core):
         space = await self._commit(work)
         self._joiner.forget()
         return self._durability(space)
+
+    def allowed_scheme(self, scheme: Scheme) -> Scheme:
+        """The scheme, if ``storage.user_schemes`` has it. Raises Forbidden."""
+        if scheme.name not in self.limits.schemes:
+            allowed = ", ".join(self.limits.schemes) or "none but the hive's own"
+            raise Forbidden(f"this hive does not let you choose {scheme.name!r}: it allows {allowed}", allowed=allowed)
+        return scheme
 
     def _durability(self, space: Space) -> DurabilityInfo:
         known = self._scheme(space)

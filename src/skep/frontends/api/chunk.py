@@ -131,13 +131,24 @@ async def _store(call: Call, encryption: str, durability: str | None, stream: As
             f"unsupported encryption: {encryption[:64]!r}: write one of {', '.join(ENCRYPTION_NAMES)}"
             " (all are sealed with AES-256-GCM)"
         )
-    scheme = Scheme.parse(durability) if durability else None
+    scheme = _scheme(call, durability) if durability else None
     async with call.services.uploads.enter_as(call.principal.user_id):
         stored = await call.services.objects.put(
             call.principal.user_id, stream, scheme=scheme, encryption=encryption.lower()
         )
     call.answer_headers.append(("location", f"/api/chunk/{text_of(stored.id)}"))
     await call.answer(_record(stored, await call.services.objects.places(stored)), 201)
+
+
+def _scheme(call: Call, text: str) -> Scheme:
+    """What ``durability`` asks for: the hive's own scheme, one that users may choose, an administrator any.
+
+    Raises InvalidScheme, Forbidden.
+    """
+    scheme = Scheme.parse(text)
+    if scheme.name == call.services.chunks.scheme.name or call.principal.acts_as_admin:
+        return scheme
+    return call.services.filesystem.allowed_scheme(scheme)
 
 
 def _record(stored: StoredObject, places: Sequence[ChunkPlaces]) -> ChunkRecord:

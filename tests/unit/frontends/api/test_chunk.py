@@ -20,7 +20,7 @@ SAMPLE_TYPE = {"content-type": 'multipart/form-data; boundary="--foo"'}
 
 
 async def test_the_malformed_sample_of_the_first_specification_is_stored(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    async with open_test_hive(tmp_path, stores=3) as hive:
+    async with open_test_hive(tmp_path, stores=3, storage__user_schemes=["raid1(3)"]) as hive:
         ada = await hive.client("ada")
         answer = await ada.post(CHUNK, content=SAMPLE, headers=SAMPLE_TYPE)
         assert answer.status_code == 201
@@ -58,6 +58,22 @@ async def test_schemes_that_make_no_sense(ada: httpx.AsyncClient, durability: st
     answer = await ada.put(CHUNK, params={"durability": durability}, content=b"x")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-scheme")
     assert words in answer.json()["detail"]
+
+
+async def test_schemes_that_users_may_not_choose(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    async with open_test_hive(tmp_path, stores=3, storage__user_schemes=["raid5(3)"]) as hive:
+        ada, admin = await hive.client("ada"), await hive.client("root", is_admin=True)
+
+        async def ask(client: httpx.AsyncClient, scheme: str) -> tuple[int, str]:
+            answer = await client.put(CHUNK, params={"durability": scheme}, content=b"x")
+            said = answer.json()
+            return answer.status_code, said["durability"] if answer.status_code == 201 else said["code"]
+
+        assert [await ask(ada, scheme) for scheme in ("none", "raid5(3)")] == [(201, "none"), (201, "raid5(3)")]
+        assert await ask(ada, "raid1(3)") == (403, "forbidden")
+        assert await ask(admin, "raid1(3)") == (201, "raid1(3)")
+        form = await ada.post(CHUNK, content=SAMPLE, headers=SAMPLE_TYPE)
+        assert (form.status_code, form.json()["details"]) == (403, {"allowed": "raid5(3)"})
 
 
 async def test_other_bad_input(ada: httpx.AsyncClient) -> None:
