@@ -30,6 +30,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.LimitReached: 429,
     e.QuotaExceeded: 507,
     e.StoreFull: 507,
+    e.DatabaseFull: 507,
     e.BodyTooLarge: 413,
     e.RateLimited: 429,
     e.Integrity: 500,

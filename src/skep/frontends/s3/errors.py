@@ -73,6 +73,7 @@ STATUS: Mapping[str, int] = {
     "XAmzContentSHA256Mismatch": 400,
     "XSkepKeyIsPrefix": 409,
     "XSkepKeyNotAPath": 400,
+    "XSkepLocked": 423,
 }
 """Every code that this door answers, with its status. Those with ``XSkep`` are not Amazon's."""
 
@@ -95,6 +96,7 @@ CODES: Mapping[type[e.SkepError], str] = {
     e.UploadNotFound: "NoSuchUpload",
     e.Conflict: "ConditionalRequestConflict",
     e.NameClash: "XSkepKeyIsPrefix",
+    e.Locked: "XSkepLocked",
     e.PreconditionFailed: "PreconditionFailed",
     e.InUse: "BucketNotEmpty",
     e.LimitReached: "InvalidRequest",

@@ -20,6 +20,7 @@ from skep.base.errors import NameClash, NodeNotFound, SkepError
 from skep.base.ids import Id
 from skep.filesystem.content import FileContent
 from skep.filesystem.records import ALWAYS, Conditions, NodeInfo, SpaceInfo, WriteResult
+from skep.frontends.common.dropbox import UPLOAD, is_dropbox_root, node_at
 from skep.frontends.sftp import attributes
 from skep.frontends.sftp.errors import answered, sftp_error, unsupported
 from skep.frontends.sftp.places import (
@@ -50,6 +51,8 @@ class OpenFile:
     reader: Reader | None = None
     writer: Writer | None = None
     appends: bool = False
+    is_blind: bool = False
+    """Whether it is in a share that one may add to and not look into."""
     modified_us: int | None = None
     """A time that was set while it was written: given to it when it is closed."""
     places: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -95,10 +98,12 @@ class HiveFiles(SFTPServer):
         principal = await self._who()
         principal.require("files:write")
         node, creates = file.node, bool(pflags & asyncssh.FXF_CREAT)
+        file.is_blind = await self._is_dropbox(file.space_id)
         if node is None:
             if not creates:
                 raise SFTPNoSuchFile(f"there is no {file.path}")
-            await self._filesystem.by_path(principal, file.space_id, posixpath.dirname(file.in_space))
+            if not file.is_blind:  # there the hive makes what is above, as it may not be looked at
+                await self._filesystem.by_path(principal, file.space_id, posixpath.dirname(file.in_space))
         elif creates and pflags & asyncssh.FXF_EXCL:
             raise SFTPFailure(f"{file.path} is there already")
         emptied = node is None or bool(pflags & asyncssh.FXF_TRUNC)
@@ -148,8 +153,13 @@ class HiveFiles(SFTPServer):
         file = _file(file_obj)
         try:
             if file.writer is not None:
-                await self._settle(file)
-                if file.modified_us is not None and file.node is not None and file.modified_us != file.node.modified_us:
+                await self._settle(file, is_last=True)
+                if (
+                    not file.is_blind
+                    and file.modified_us is not None
+                    and file.node is not None
+                    and file.modified_us != file.node.modified_us
+                ):
                     await self._filesystem.update(await self._who(), file.node.id, modified_us=file.modified_us)
         finally:
             await self._forget(file)
@@ -169,11 +179,11 @@ class HiveFiles(SFTPServer):
             if file.reader is not None:
                 await file.reader.close()
 
-    async def _settle(self, file: OpenFile) -> None:
-        """Make what was written so far a version."""
+    async def _settle(self, file: OpenFile, *, is_last: bool = False) -> None:
+        """Make what was written so far a version; ``is_last``: nothing more is written."""
         assert file.writer is not None
         if file.writer.is_dirty:
-            await file.writer.settle()
+            await file.writer.settle(is_last=is_last)
             if file.reader is not None:
                 await file.reader.close()
                 file.reader = None
@@ -294,6 +304,8 @@ class HiveFiles(SFTPServer):
         directory = await self._node(place)
         if not directory.is_directory:
             raise NameClash(f"{shown} is a file")
+        if is_dropbox_root(directory):
+            return
         after: str | None = None
         while True:
             page = await self._filesystem.listing(await self._who(), directory.id, 1, PAGE, after, digests=False)
@@ -376,7 +388,10 @@ class HiveFiles(SFTPServer):
 
     async def _node(self, place: Place) -> NodeInfo:
         space_id, in_space = inside(place)
-        return await self._filesystem.by_path(await self._who(), space_id, in_space)
+        return await node_at(self._filesystem, await self._who(), space_id, in_space)
+
+    async def _is_dropbox(self, space_id: Id | None) -> bool:
+        return space_id is not None and (await self._filesystem.space(await self._who(), space_id)).rights == UPLOAD
 
     async def _node_or_none(self, place: Place) -> NodeInfo | None:
         try:

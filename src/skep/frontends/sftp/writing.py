@@ -99,8 +99,11 @@ class Writer:
         self._base_bytes = min(self._base_bytes, size)
         self._length = size
 
-    async def settle(self) -> WriteResult | None:
-        """Make all that was written a version, durable when this returns; later writes change it."""
+    async def settle(self, *, is_last: bool = False) -> WriteResult | None:
+        """Make all that was written a version, durable when this returns; later writes change it.
+
+        ``is_last``: none come, and the version need not be looked at.
+        """
         self._require_whole()
         if not self._dirty:
             return self.last
@@ -112,9 +115,10 @@ class Writer:
         self._pipe.end()
         self._task = None
         self.last = await self._result(task)
-        self._base = await self._reopen(self.last)
-        self._base_bytes = self._length = self._base.size_bytes
         self._at, self._dirty = 0, False
+        if not is_last:
+            self._base = await self._reopen(self.last)
+            self._base_bytes = self._length = self._base.size_bytes
         return self.last
 
     async def abandon(self) -> None:

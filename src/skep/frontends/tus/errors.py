@@ -19,6 +19,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.UploadExpired: 410,
     e.Conflict: 409,
     e.PreconditionFailed: 412,
+    e.Locked: 423,
     e.UploadLocked: 423,
     e.Locked: 423,
     e.UploadFinished: 400,

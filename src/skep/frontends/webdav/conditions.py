@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from skep.base.errors import NotFound, SkepError
+from skep.base.errors import Forbidden, NotFound, SkepError
 from skep.filesystem import Conditions
 from skep.frontends.common.preconditions import write_conditions
 from skep.frontends.webdav import if_header
@@ -43,7 +43,7 @@ async def _state(exchange: Exchange, url: Url | None) -> State:
     try:
         place = await place_of(url, filesystem, principal)
         return await filesystem.state(principal, place.root.space_id, place.path)
-    except NotFound:
+    except (NotFound, Forbidden):  # what a drop box holds is not known to who adds to it
         return nothing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skep.frontends.common.dropbox import node_at
 from skep.frontends.webdav import conditions, request_headers
 from skep.frontends.webdav.exchange import Exchange
 from skep.frontends.webdav.refusals import Refusal
@@ -14,7 +15,7 @@ async def handle(exchange: Exchange) -> None:
     if not exchange.url.segments:
         raise Refusal(403, "The root of a space cannot be deleted: delete what is in it.")
     place = await place_of(exchange.url, filesystem, principal)
-    node = await filesystem.by_path(principal, place.root.space_id, place.path)
+    node = await node_at(filesystem, principal, place.root.space_id, place.path)
     if node.is_directory:
         request_headers.depth(exchange.headers, "infinity", ("infinity",))
     await filesystem.delete(principal, node.id, conditions=conditions.at_commit(exchange))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from skep.base.errors import NodeNotFound
-from skep.filesystem import FileContent
+from skep.base.errors import Forbidden, NodeNotFound
+from skep.filesystem import FileContent, NodeInfo
 from skep.frontends.common.answers import send_bytes
 from skep.frontends.common.conditions import quoted
+from skep.frontends.common.dropbox import is_dropbox_root, node_at
 from skep.frontends.common.serving import Content, serve
 from skep.frontends.common.xml import escape
 from skep.frontends.webdav.exchange import Exchange
@@ -25,7 +26,7 @@ async def handle(exchange: Exchange) -> None:
     place = await place_of(exchange.url, services.filesystem, exchange.principal)
     try:
         found = await services.filesystem.open_path(exchange.principal, place.root.space_id, place.path)
-    except NodeNotFound:
+    except (NodeNotFound, Forbidden):
         await _collection(exchange, place)
     else:
         await serve(exchange, _content(found), download=False)
@@ -36,10 +37,12 @@ def _content(found: FileContent) -> Content:
 
 
 async def _collection(exchange: Exchange, place: Place) -> None:
-    """What is there instead of a file: raises NodeNotFound if that is nothing."""
+    """What is there instead of a file: raises NodeNotFound if that is nothing, Forbidden."""
     filesystem, principal = exchange.services.filesystem, exchange.principal
-    node = await filesystem.by_path(principal, place.root.space_id, place.path)
-    entries = await filesystem.listing(principal, node.id, 1, PAGE_ENTRIES, digests=False)
+    node = await node_at(filesystem, principal, place.root.space_id, place.path)
+    entries: list[NodeInfo] = []
+    if not is_dropbox_root(node):
+        entries = await filesystem.listing(principal, node.id, 1, PAGE_ENTRIES, digests=False)
     links = [(place.root.href(one.path, is_directory=one.is_directory), one.name) for one in entries]
     if place.path != "/":
         links.insert(0, (place.root.href(place.parent, is_directory=True), ".."))

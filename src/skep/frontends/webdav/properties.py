@@ -155,6 +155,10 @@ def _checksums(node: NodeInfo, view: View) -> str | None:
     return f'<o:checksums xmlns:o="http://owncloud.org/ns"><o:checksum>{" ".join(known)}</o:checksum></o:checksums>'
 
 
+def _owncloud_id(node: NodeInfo, view: View) -> str:
+    return f'<o:id xmlns:o="http://owncloud.org/ns">{id_text(node.id)}</o:id>'
+
+
 def _owncloud_size(node: NodeInfo, view: View) -> str:
     return f'<o:size xmlns:o="http://owncloud.org/ns">{node.size_bytes}</o:size>'
 
@@ -184,6 +188,7 @@ LIVE: Mapping[str, Live] = {
     f"{DAV}sync-token": _sync_token,
     f"{DAV}supported-report-set": _report_set,
     f"{OWNCLOUD}checksums": _checksums,
+    f"{OWNCLOUD}id": _owncloud_id,
     f"{OWNCLOUD}size": _owncloud_size,
     f"{MICROSOFT}Win32LastModifiedTime": _windows_modified,
 }

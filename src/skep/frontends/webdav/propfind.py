@@ -13,6 +13,7 @@ from lxml import etree
 
 from skep.base.errors import MalformedRequest
 from skep.filesystem import NodeInfo
+from skep.frontends.common.dropbox import is_dropbox_root, node_at
 from skep.frontends.webdav import multistatus, request_headers
 from skep.frontends.webdav.exchange import Exchange
 from skep.frontends.webdav.multistatus import Writer
@@ -46,9 +47,9 @@ async def handle(exchange: Exchange) -> None:
         return
     filesystem, principal = exchange.services.filesystem, exchange.principal
     place = await place_of(exchange.url, filesystem, principal)
-    node = await filesystem.by_path(principal, place.root.space_id, place.path)
+    node = await node_at(filesystem, principal, place.root.space_id, place.path)
     view = await view_of(exchange, place, node, wanted)
-    if depth == "0" or not node.is_directory:
+    if depth == "0" or not node.is_directory or is_dropbox_root(node):
         await _fill_dead(exchange, view, wanted, [node])
         await exchange.answer(207, multistatus.BEGIN + wanted.writer(node, view) + multistatus.END)
     elif depth == "1":
@@ -106,7 +107,7 @@ async def view_of(exchange: Exchange, place: Place, node: NodeInfo, wanted: Want
     if node.parent_id is None or wanted.names & NEED_SPACE:
         view.space = await filesystem.space(principal, place.root.space_id)
         view.free_bytes = exchange.services.free_bytes()
-    if wanted.names & NEED_LOCKS:
+    if wanted.names & NEED_LOCKS and not is_dropbox_root(node):
         view.locks = await filesystem.locks(principal, place.root.space_id)
     return view
 
@@ -160,7 +161,8 @@ async def written(
 
 async def _fill_dead(exchange: Exchange, view: View, wanted: Wanted, nodes: Sequence[NodeInfo]) -> None:
     if wanted.has_dead:
-        view.dead = await exchange.services.filesystem.properties(exchange.principal, nodes)
+        known = [node for node in nodes if not is_dropbox_root(node)]
+        view.dead = await exchange.services.filesystem.properties(exchange.principal, known) if known else {}
 
 
 async def _spaces(exchange: Exchange, wanted: Wanted, depth: str) -> AsyncIterator[bytes]:
@@ -173,7 +175,7 @@ async def _spaces(exchange: Exchange, wanted: Wanted, depth: str) -> AsyncIterat
     yield (multistatus.BEGIN + wanted.writer(collection, View(Root(None, f"/{exchange.url.door}")))).encode()
     if depth != "0":
         for space, under in spaces:
-            node = await filesystem.by_path(principal, space.id, "/")
+            node = await node_at(filesystem, principal, space.id, "/")
             place = Place(under, "/")
             view = await view_of(exchange, place, node, wanted)
             await _fill_dead(exchange, view, wanted, [node])
