@@ -42,6 +42,7 @@ def test_keys_are_read_and_named_as_ssh_does(kind: str) -> None:
         (ED25519.export_private_key().decode(), "private key"),
         (asyncssh.generate_private_key("ssh-rsa", key_size=1024).export_public_key().decode(), "too weak"),
     ],
+    ids=("empty", "kind", "alone", "two", "options", "long", "short", "letters", "other-kind", "private", "weak"),
 )
 def test_what_is_no_good_key_is_refused(text: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
