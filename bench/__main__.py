@@ -26,6 +26,7 @@ from bench.pipeline import pipeline
 from bench.plan import Plan, plan
 from bench.s3 import s3
 from bench.small_files import small_files
+from bench.webdav import webdav
 from skep.base.sizes import parse_size
 
 MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "dedup": dedup,
     "memory": memory,
     "growth": growth,
+    "webdav": webdav,
     "agent-links": agent_links,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -1,6 +1,7 @@
 """A client that costs little, in a process of its own: many requests over kept connections, or one stream of noise.
 
     python -m bench.client puts URL-PREFIX --count 10000 --bytes 4096 --connections 16
+    python -m bench.client gets URL-PREFIX --count 10000 --connections 16
     python -m bench.client noise URL --bytes 1073741824
 
 The token is taken from BENCH_TOKEN. Prints one line of JSON: seconds, and the latencies' percentiles in ms.
@@ -95,6 +96,18 @@ async def puts(prefix: str, count: int, size_bytes: int, connections: int) -> di
         for number in range(count)
     ]
     del data
+    return await exchange(url, requests, connections)
+
+
+async def gets(prefix: str, count: int, connections: int) -> dict[str, float]:
+    """GET ``prefix`` followed by each number below ``count``."""
+    url = urllib.parse.urlsplit(prefix)
+    base = f"{url.path}?{url.query}" if url.query else url.path
+    return await exchange(url, [request("GET", url, f"{base}{number}", 0) for number in range(count)], connections)
+
+
+async def exchange(url: urllib.parse.SplitResult, requests: list[bytes], connections: int) -> dict[str, float]:
+    """Send requests over kept connections, each as soon as one is free; the seconds, and latencies in ms."""
     gc.freeze()
     waiting, latencies_s, loop = iter(requests), list[float](), asyncio.get_running_loop()
     done = [loop.create_future() for _ in range(connections)]
@@ -130,7 +143,7 @@ def stream(target: str, size_bytes: int) -> dict[str, float]:
 def main() -> None:
     """Do what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("puts", "noise"))
+    parser.add_argument("what", choices=("puts", "gets", "noise"))
     parser.add_argument("url")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--bytes", type=int, default=4096)
@@ -140,7 +153,10 @@ def main() -> None:
         found = stream(options.url, options.bytes)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found = runner.run(puts(options.url, options.count, options.bytes, options.connections))
+            if options.what == "gets":
+                found = runner.run(gets(options.url, options.count, options.connections))
+            else:
+                found = runner.run(puts(options.url, options.count, options.bytes, options.connections))
     print(json.dumps(found))
 
 
