@@ -22,6 +22,8 @@ from skep.frontends.webdav.refusals import Refusal
 from skep.frontends.webdav.roots import Place, Root, place_of, roots_of
 
 FIRST_PAGE = 250
+RUN_PAGES = 5
+"""Pages that are looked up together: each look waits for a thread, each page is written in one go."""
 NAMES_MAX = 500
 DEPTH_LEVELS_MAX = 1024
 
@@ -119,15 +121,18 @@ async def _members(exchange: Exchange, view: View, wanted: Wanted, top: NodeInfo
     await _fill_dead(exchange, view, wanted, [top])
     head = multistatus.BEGIN + wanted.writer(top, view)
     page_items = exchange.services.page_items
+    looked_up = min(RUN_PAGES * page_items, exchange.services.tree_items)
     after, count = None, min(FIRST_PAGE, page_items)
     while True:
         page = await filesystem.listing(principal, top.id, 1, count, after, digests=digests)
         await _fill_dead(exchange, view, wanted, page)
         writer = wanted.writer
-        yield (head + "".join([writer(node, view) for node in page])).encode()
+        for start in range(0, max(1, len(page)), page_items):
+            yield (head + "".join([writer(node, view) for node in page[start : start + page_items]])).encode()
+            head = ""
         if len(page) < count:
             break
-        head, after, count = "", page[-1].name, page_items
+        after, count = page[-1].name, looked_up
     yield multistatus.END.encode()
 
 
