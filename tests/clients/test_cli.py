@@ -316,6 +316,15 @@ def test_rebalancing_shows_a_plan_and_carries_it_out(skep: Program, tmp_path: Pa
     assert "moved" in skep("store", "rebalance", "--status")
     skep("get", "/rebalanced", tmp_path / "back")
     assert filecmp.cmp(tmp_path / "big", tmp_path / "back", shallow=False)
+    skep("store", "set", "beside", "--price-stored", "0.006", "--down", "100MB", "--jurisdiction", "DE")
+    skep("store", "set", "beside", "--price-up", "0.01")
+    assert skep.json("store", "ls")[-1]["terms"] == {
+        "price_stored": "0.006", "price_up": "0.01", "jurisdiction": "DE", "down_bytes_per_s": 100 << 20,
+    }  # fmt: skip
+    costs = skep.json("store", "cost")
+    assert [each["name"] for each in costs["stores"] if each["so_far"] is not None] == ["beside"]
+    assert "FORECAST" in skep("store", "cost")
+    assert "no price" in skep("store", "set", "beside", "--price-up", "dear", exits=2)
     skep("store", "drain", "beside")
     skep("repair", "--progress")
     skep("store", "rm", "beside", "--yes")

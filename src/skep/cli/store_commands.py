@@ -11,6 +11,7 @@ from skep.cli.options import SIZE, ListingGroup, confirmed, with_hive, with_outp
 from skep.cli.output import Output, human_duration, human_size, human_time, shown, table
 from skep.cli.rebalance_command import store_rebalance
 from skep.cli.store_secrets import secret_of
+from skep.cli.store_terms import store_cost, store_set
 from skep.client.hive import Hive
 
 _CLOUDS = frozenset({"dropbox:", "gdrive:", "onedrive:", "box:"})
@@ -151,6 +152,8 @@ def _set_state(output: Output, hive: Hive, name: str, state: str) -> None:
 
 
 store.add_command(store_rebalance)
+store.add_command(store_set)
+store.add_command(store_cost)
 
 
 @store.command("rm")

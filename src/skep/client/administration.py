@@ -43,6 +43,14 @@ class Administration:
         """Make a store active, readonly, draining or lost."""
         return self._record("PATCH", _store(name), {"state": state})
 
+    def change_store(self, name: str, **changes: object) -> Record:
+        """Change facts of a store: ``zone``, ``capacity_bytes``, ``terms``."""
+        return self._record("PATCH", _store(name), changes)
+
+    def costs(self) -> Record:
+        """What the stores cost this month, and the forecast."""
+        return self._record("GET", f"{ADMIN}/costs")
+
     def remove_store(self, name: str) -> None:
         """Forget a store. Raises InUse while it holds shards."""
         self._caller.json("DELETE", _store(name))

@@ -208,6 +208,17 @@ stores = _table(
     _column("owner_id", ID, null=True),
     _column("created_us", INT),
     _column("reputation", TEXT, null=True),  # JSON: what audits have shown
+    _column("terms", TEXT, null=True),  # JSON: prices, jurisdiction, rates
+)
+# What was kept in a store and moved to and from it on one day of UTC.
+store_traffic = _table(
+    "store_traffic",
+    _column("store_id", ID, primary_key=True),
+    _column("day", INT, primary_key=True, autoincrement=False),  # since 1970
+    _column("kib_seconds", INT),
+    _column("up_bytes", INT),
+    _column("down_bytes", INT),
+    clustered=True,
 )
 packs = _table(
     "packs",

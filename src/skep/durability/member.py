@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from skep.base.clock import Clock
 from skep.base.ids import Id
 from skep.durability.reputation import Reputation
+from skep.durability.terms import Terms
 from skep.stores.protocol import Store, Usage
 
 FAILURES_UNTIL_DOWN = 3
@@ -40,6 +41,7 @@ class Member:
     usage_at_s: float = float("-inf")
     used_bytes: int = 0
     reputation: Reputation = field(default_factory=Reputation)
+    terms: Terms = field(default_factory=Terms)
     failures: int = 0
     down_until_s: float = float("-inf")
     latency_s: float = 0.005

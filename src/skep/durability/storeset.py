@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import UNSET, UnsetType
 
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import (
@@ -35,7 +36,9 @@ from skep.db import schema as s
 from skep.durability.member import FAILURES_UNTIL_DOWN, RESERVE_BYTES, Member
 from skep.durability.placement import Candidate
 from skep.durability.reputation import Reputation, after_audit
+from skep.durability.terms import Terms
 from skep.stores.identity import claimable
+from skep.stores.pacing import paced
 from skep.stores.protocol import Store, Usage
 
 T = TypeVar("T")
@@ -59,6 +62,7 @@ _ROWS = prepared(
         _c.used_bytes,
         _c.owner_id,
         _c.reputation,
+        _c.terms,
     ).order_by(_c.created_us, _c.id)
 )
 _INSERT = insert_new(s.stores)
@@ -66,6 +70,11 @@ _BY_NAME = prepared(sa.select(_c.id).where(_c.name == sa.bindparam("name")))
 _SET_STATE = prepared(sa.update(s.stores).where(_c.id == sa.bindparam("store")).values(state=sa.bindparam("to")))
 _SET_REPUTATION = prepared(
     sa.update(s.stores).where(_c.id == sa.bindparam("store")).values(reputation=sa.bindparam("known"))
+)
+_CHANGE = prepared(
+    sa.update(s.stores)
+    .where(_c.id == sa.bindparam("store"))
+    .values(zone=sa.bindparam("in_zone"), capacity_bytes=sa.bindparam("most"), terms=sa.bindparam("agreed"))
 )
 _USED = prepared(sa.select(_c.id, _c.used_bytes))
 _SHARDS_HELD = prepared(
@@ -98,12 +107,14 @@ class StoreSet:
     async def load(self) -> None:
         """Read the rows and open what can be opened."""
         for row in await self._db.read(lambda tx: tx.rows(_ROWS)):
-            store_id, name, url, sealed, zone, capacity, state, used, owner, known = row
+            store_id, name, url, sealed, zone, capacity, state, used, owner, known, terms = row
             secret = None if sealed is None else open_record(self._keys.secrets_key, sealed, b"store " + store_id)
             member = Member(store_id, name, url, zone, capacity, state, self._clock, self._reserve_bytes, owner, secret)
             member.used_bytes = used
             if known is not None:
                 member.reputation = msgspec.json.decode(known, type=Reputation)
+            if terms is not None:
+                member.terms = msgspec.json.decode(terms, type=Terms)
             self._members[store_id] = member
             await self._try_open(member)
 
@@ -152,6 +163,7 @@ class StoreSet:
         store = self._open(member.url, member.secret)
         try:
             await self._recognise(member, store)
+            _set_rates(member, store)
         except BaseException:
             await store.close()
             raise
@@ -346,6 +358,7 @@ class StoreSet:
                 "state": member.state,
                 "owner_id": member.owner_id,
                 "reputation": None,
+                "terms": None,
                 "created_us": tx.now_us,
             },
         )
@@ -357,6 +370,30 @@ class StoreSet:
         await self._db.write(lambda tx: tx.run(_SET_STATE, {"store": member.id, "to": state}))
         member.state = state
         member.down_until_s = float("-inf")
+
+    async def change(
+        self,
+        member: Member,
+        *,
+        zone: str | None = None,
+        capacity_bytes: int | UnsetType | None = UNSET,
+        terms: Terms | None = None,
+    ) -> None:
+        """Change facts of a store: its zone, what the hive may use of it (None: all), its terms.
+
+        Shards that another zone puts side by side are moved apart by repair. Raises InvalidName.
+        """
+        if zone is not None and not 0 < len(zone.encode()) <= 255:
+            raise InvalidName("a zone is named by 1 to 255 bytes")
+        new_zone = member.zone if zone is None else zone
+        capacity = member.capacity_bytes if isinstance(capacity_bytes, UnsetType) else capacity_bytes
+        agreed = member.terms if terms is None else terms
+        row = {
+            "store": member.id, "in_zone": new_zone, "most": capacity, "agreed": msgspec.json.encode(agreed).decode()
+        }  # fmt: skip
+        await self._db.write(lambda tx: tx.run(_CHANGE, row))
+        member.zone, member.capacity_bytes, member.terms = new_zone, capacity, agreed
+        _set_rates(member)
 
     async def note_audit(self, member: Member, outcome: str) -> None:
         """Remember what an audit has shown: ``passed``, ``failed`` or ``unanswered``."""
@@ -379,3 +416,10 @@ class StoreSet:
         del self._members[member.id]
         if member.store is not None:
             await member.store.close()
+
+
+def _set_rates(member: Member, store: Store | None = None) -> None:
+    """Hold a store to the rates of its terms, where what is around it can."""
+    limited = paced(store or member.store)
+    if limited is not None:
+        limited.set_rates(member.terms.up_bytes_per_s, member.terms.down_bytes_per_s)

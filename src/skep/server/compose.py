@@ -130,6 +130,7 @@ async def open_hive(
 
         # who keeps it well
         keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
+        closing.push_async_callback(keepers.traffic.close)
         workers = WorkerSet(clock)
         add_workers(workers, keepers, settings)
         jobs = Jobs(clock)
@@ -144,7 +145,7 @@ async def open_hive(
         facts = Facts(db, clock)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
-            agents=agents, rebalancer=keepers.rebalancer,
+            agents=agents, rebalancer=keepers.rebalancer, traffic=keepers.traffic,
             limits=options.request_limits(settings),
             uploads=_uploads(settings, clock),
             polls=_polls(settings),

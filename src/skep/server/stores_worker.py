@@ -5,6 +5,7 @@ from __future__ import annotations
 from skep.base.workers import Outcome, Progress
 from skep.durability.repair import Repairer
 from skep.durability.storeset import StoreSet
+from skep.durability.traffic import Traffic
 
 
 class StoresWorker:
@@ -13,13 +14,15 @@ class StoresWorker:
     name = "stores"
     description = "Asks every store whether it is well and how much room it has."
 
-    def __init__(self, stores: StoreSet, repairer: Repairer) -> None:
+    def __init__(self, stores: StoreSet, repairer: Repairer, traffic: Traffic) -> None:
         self._stores = stores
         self._repairer = repairer
+        self._traffic = traffic
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Probe all stores once."""
         back = await self._stores.probe()
+        await self._traffic.look()
         if back:
             await self._repairer.hurry()
         return Outcome(more_work=False, done_units=len(self._stores))

@@ -27,6 +27,7 @@ from skep.durability.scrub import Scrubber, Verdict
 from skep.durability.service import ChunkService
 from skep.durability.snapshotter import Snapshotter
 from skep.durability.sweep import Sweeper
+from skep.durability.traffic import Traffic
 from skep.events import Journal
 from skep.filesystem import Digests, Filesystem, Retention, UploadExpiry
 from skep.filesystem import check as check_metadata
@@ -59,6 +60,7 @@ class Keepers:
     stores: StoresWorker
     rebalancer: Rebalancer
     auditor: Auditor
+    traffic: Traffic
 
 
 def make_keepers(
@@ -95,7 +97,8 @@ def make_keepers(
         uploads=UploadExpiry(db, filesystem.books),
         digests=Digests(db, chunks, clock, after_s=workers.digests_after_s, tranquility=workers.tranquility),
         accounts=AccountsWorker(auth),
-        stores=StoresWorker(chunks.stores, repairer),
+        stores=StoresWorker(chunks.stores, repairer, traffic := Traffic(db, chunks.stores, clock)),
+        traffic=traffic,
         rebalancer=Rebalancer(db, chunks, clock),
         auditor=Auditor(db, chunks, clock),
     )

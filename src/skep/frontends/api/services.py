@@ -16,6 +16,7 @@ from skep.durability.objects import Objects
 from skep.durability.rebalance import Rebalancer
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
+from skep.durability.traffic import Traffic
 from skep.filesystem import Filesystem
 from skep.frontends.api.jobs import Jobs
 
@@ -52,6 +53,7 @@ class Services:
     workers: WorkerSet
     jobs: Jobs
     rebalancer: Rebalancer
+    traffic: Traffic
     limits: RequestLimits
     uploads: FairGate
     """How many uploads run at once; of one user at most half of them."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from skep.base.errors import StoreNotFound
 from skep.base.ids import id_text
+from skep.durability.cost import Used, cost_of
 from skep.durability.member import Member
 from skep.durability.reputation import Reputation
+from skep.durability.terms import Terms
 from skep.frontends.api.auth_records import id_or_name
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
@@ -50,6 +53,7 @@ class Store(msgspec.Struct, frozen=True):
     """The 95th percentile of answers to reads."""
     properties: dict[str, Any] | None
     reputation: Standing
+    terms: Terms
 
 
 class Stores(msgspec.Struct, frozen=True):
@@ -71,7 +75,33 @@ class NewStore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class StoreChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``draining`` moves its shards away, ``lost`` rebuilds them elsewhere, ``readonly`` takes no new ones."""
 
-    state: str
+    state: str | UnsetType = UNSET
+    zone: str | UnsetType = UNSET
+    capacity_bytes: Annotated[int, Meta(ge=1, le=1 << 62)] | UnsetType | None = UNSET
+    terms: Terms | UnsetType = UNSET
+    """Replaces all of the terms."""
+
+
+class StoreCost(msgspec.Struct, frozen=True):
+    """One store in the month at hand; money is null where no price is known."""
+
+    name: str
+    used_bytes: int
+    average_bytes: int
+    """Kept on average since the month began."""
+    up_bytes: int
+    down_bytes: int
+    so_far: Decimal | None
+    forecast: Decimal | None
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """What the stores cost this month, in the owner's currency."""
+
+    month: str
+    stores: list[StoreCost]
+    so_far: Decimal
+    forecast: Decimal
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -101,10 +131,39 @@ async def get_store(call: Call) -> Store:
 
 
 async def change_store(call: Call, body: StoreChange) -> Store:
-    """Change a store's state."""
+    """Change a store: its state, zone, capacity, terms."""
     member = find_store(call)
-    await call.services.stores.set_state(member, body.state)
+    terms = None if isinstance(body.terms, UnsetType) else body.terms
+    zone = None if isinstance(body.zone, UnsetType) else body.zone
+    if (terms, zone, body.capacity_bytes) != (None, None, UNSET):
+        await call.services.stores.change(member, zone=zone, capacity_bytes=body.capacity_bytes, terms=terms)
+    if not isinstance(body.state, UnsetType):
+        await call.services.stores.set_state(member, body.state)
     return store_record(member)
+
+
+async def get_costs(call: Call) -> Costs:
+    """Show what the stores cost: the month so far, and its forecast."""
+    services = call.services
+    await services.traffic.look(now=True)
+    month, used = await services.traffic.month()
+    lines = []
+    for member in services.stores:
+        so_far = used.get(member.id, Used())
+        cost = cost_of(member.terms, so_far, member.used_bytes, month)
+        average = so_far.byte_seconds // max(1, month.elapsed_s)
+        lines.append(
+            StoreCost(
+                member.name, member.used_bytes, average, so_far.up_bytes, so_far.down_bytes, _money(cost.so_far),
+                _money(cost.forecast),
+            )
+        )  # fmt: skip
+    total = sum((line.so_far or Decimal(0) for line in lines), Decimal(0))
+    return Costs(month.name, lines, total, sum((line.forecast or Decimal(0) for line in lines), Decimal(0)))
+
+
+def _money(value: Decimal | None) -> Decimal | None:
+    return None if value is None else value.quantize(Decimal("0.0001"))
 
 
 async def remove_store(call: Call) -> None:
@@ -153,6 +212,7 @@ def store_record(member: Member) -> Store:
         latency_s=round(member.latency_s, 6),
         properties=None if properties is None else msgspec.to_builtins(properties),
         reputation=_standing(member.reputation),
+        terms=member.terms,
     )
 
 
@@ -173,6 +233,7 @@ _STORES, _STORE = "/api/admin/stores", "/api/admin/stores/{store}"
 OPERATIONS = (
     Operation("GET", _STORES, list_stores, "admin", TAG, admin=True),
     Operation("POST", _STORES, add_store, "admin", TAG, admin=True, status=201),
+    Operation("GET", "/api/admin/costs", get_costs, "admin", TAG, admin=True),
     Operation("GET", _STORE, get_store, "admin", TAG, admin=True),
     Operation("PATCH", _STORE, change_store, "admin", TAG, admin=True),
     Operation("DELETE", _STORE, remove_store, "admin", TAG, admin=True, status=204),

@@ -58,8 +58,15 @@ class LimitStore(ForwardingStore):
         self._slots = asyncio.Semaphore(limits.concurrency or inner.properties.concurrency)
         self._queue_max = limits.queue_max
         self._waiting = 0
-        self._upload = Bandwidth(limits.put_bytes_per_s, clock) if limits.put_bytes_per_s else None
-        self._download = Bandwidth(limits.get_bytes_per_s, clock) if limits.get_bytes_per_s else None
+        self._clock = clock
+        self._upload: Bandwidth | None = None
+        self._download: Bandwidth | None = None
+        self.set_rates(limits.put_bytes_per_s, limits.get_bytes_per_s)
+
+    def set_rates(self, put_bytes_per_s: int | None, get_bytes_per_s: int | None) -> None:
+        """Hold to these rates from now on; None: no limit. What waits already keeps its turn."""
+        self._upload = Bandwidth(put_bytes_per_s, self._clock) if put_bytes_per_s else None
+        self._download = Bandwidth(get_bytes_per_s, self._clock) if get_bytes_per_s else None
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         if self._upload is not None:

@@ -1,0 +1,34 @@
+"""What an owner says of a store: its price, where it lies, how fast it may be used."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+PRICE_MAX = 1_000_000
+Rate = Annotated[int, Meta(ge=1024, le=1 << 50)]
+GB = 10**9
+"""Prices are per decimal gigabyte, as providers' are."""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """None is unknown, or no limit. Money is in whatever currency the owner counts in: the same for all stores."""
+
+    price_stored: Decimal | None = None
+    """For a gigabyte kept for a month."""
+    price_up: Decimal | None = None
+    """For a gigabyte sent to the store."""
+    price_down: Decimal | None = None
+    """For a gigabyte read from it."""
+    jurisdiction: Annotated[str, Meta(max_length=64)] = ""
+    """Whose law it lies under: shown, and checked by the lint of the layout."""
+    up_bytes_per_s: Rate | None = None
+    down_bytes_per_s: Rate | None = None
+
+    def __post_init__(self) -> None:
+        for price in (self.price_stored, self.price_up, self.price_down):
+            if price is not None and not (price.is_finite() and 0 <= price <= PRICE_MAX):
+                raise ValueError(f"a price is a number from 0 to {PRICE_MAX}, not {price}")
