@@ -4,7 +4,7 @@
     ├── BadInput            the request can never succeed as it stands
     │   ├── InvalidName, InvalidPath, InvalidId, InvalidScheme, InvalidSize
     │   ├── InvalidRange, InvalidCursor, InvalidSetting, InvalidStoreUrl
-    │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch
+    │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch, UntrustedCertificate
     ├── Denied
     │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired
     │   └── Forbidden
@@ -122,6 +122,12 @@ class LengthMismatch(BadInput):
     """A body was shorter or longer than declared."""
 
     code = "length-mismatch"
+
+
+class UntrustedCertificate(BadInput):
+    """A hive's TLS certificate is not trusted here: nobody known vouches for it, or it is not the one pinned."""
+
+    code = "untrusted-certificate"
 
 
 class ChecksumMismatch(BadInput):

@@ -41,6 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     sftp_port: Annotated[int, Meta(ge=0, le=65_535)]
     tls_certificate: str
     tls_key: str
+    tls_names: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     request_timeout_s: Positive
     idle_timeout_s: Positive

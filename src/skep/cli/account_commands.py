@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from skep.base.errors import SkepError
+from skep.cli.certificates import fingerprint_option, trusted
 from skep.cli.credentials import CredentialFile, Login, credentials_path
 from skep.cli.options import with_hive, with_output
 from skep.cli.output import Output, human_size, shown
@@ -16,8 +17,9 @@ from skep.client.hive import Hive
 @click.argument("url")
 @click.option("-u", "--user", metavar="NAME", help="Who you are (asked for if left out).")
 @stdin_option
+@fingerprint_option
 @with_output
-def login(output: Output, url: str, user: str | None, password_stdin: bool) -> None:
+def login(output: Output, url: str, user: str | None, password_stdin: bool, fingerprint: str | None) -> None:
     """Log in to a hive and remember it.
 
     Commands then mean this hive; with several, --hive (or SKEP_HIVE) says which. What is remembered
@@ -27,11 +29,13 @@ def login(output: Output, url: str, user: str | None, password_stdin: bool) -> N
     Examples:
       skep login http://127.0.0.1:8080
       skep login https://hive.example --user ann --password-stdin < password.txt
+      skep login https://192.168.1.7:8080 --fingerprint AB:CD:...
     """
-    with Hive.connect(url, None) as hive:
+    pin = trusted(url, fingerprint)
+    with Hive.connect(url, None, sha256=pin) as hive:
         name = user if user is not None else asked_name()
         tokens = hive.accounts.login(name, password(password_stdin))
-        CredentialFile(credentials_path()).put(Login(hive.url, name, tokens))
+        CredentialFile(credentials_path()).put(Login(hive.url, name, tokens, pin))
         output.value({"hive": hive.url, "user": name}, f"logged in to {hive.url} as {shown(name)}")
 
 
@@ -41,8 +45,17 @@ def login(output: Output, url: str, user: str | None, password_stdin: bool) -> N
 @click.option("--email", default="", help="The e-mail address, which is a login name too.")
 @click.option("--invite", metavar="TOKEN", help="The token of an invitation, where the hive asks for one.")
 @stdin_option
+@fingerprint_option
 @with_output
-def register(output: Output, url: str, user: str | None, email: str, invite: str | None, password_stdin: bool) -> None:
+def register(
+    output: Output,
+    url: str,
+    user: str | None,
+    email: str,
+    invite: str | None,
+    password_stdin: bool,
+    fingerprint: str | None,
+) -> None:
     """Make an account of your own at a hive, and log in to it.
 
     The hive decides who may: anybody, who has an invitation (`skep invite add`), or nobody.
@@ -51,12 +64,13 @@ def register(output: Output, url: str, user: str | None, email: str, invite: str
     Example:
       skep register https://hive.example --user ann --invite ski_...
     """
-    with Hive.connect(url, None) as hive:
+    pin = trusted(url, fingerprint)
+    with Hive.connect(url, None, sha256=pin) as hive:
         name = user if user is not None else asked_name()
         secret = new_password(password_stdin)
         made = hive.accounts.register(name, secret, email=email, invite=invite)
         tokens = hive.accounts.login(made["name"], secret)
-        CredentialFile(credentials_path()).put(Login(hive.url, made["name"], tokens))
+        CredentialFile(credentials_path()).put(Login(hive.url, made["name"], tokens, pin))
         said = f"{shown(made['name'])} is registered and logged in at {hive.url}"
         output.value({"hive": hive.url, "user": made}, said)
 
@@ -77,7 +91,7 @@ def passwd(output: Output, hive_url: str | None, password_stdin: bool) -> None:
     with open_hive(known.url) as hive:
         old = password(password_stdin, "Old password")
         tokens = hive.accounts.change_password(old, new_password(password_stdin))
-        file.put(Login(known.url, known.user, tokens), default=False)
+        file.put(Login(known.url, known.user, tokens, known.sha256), default=False)
     output.value({"hive": known.url, "user": known.user}, f"{shown(known.user)} has a new password at {known.url}")
 
 

@@ -33,6 +33,8 @@ class Login:
     url: str
     user: str
     tokens: Tokens
+    sha256: str | None = None
+    """The fingerprint of the certificate that the user trusted for this hive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,7 @@ class CredentialFile:
         document = {
             "version": VERSION,
             "default": logins.default,
-            "hives": {
-                url: {"user": login.user, **dataclasses.asdict(login.tokens)} for url, login in logins.hives.items()
-            },
+            "hives": {url: _entry(login) for url, login in logins.hives.items()},
         }
         handle, name = tempfile.mkstemp(prefix=".credentials.", dir=self.path.parent)  # mode 0600
         try:
@@ -167,6 +167,11 @@ class FileKeeper:
         self._file.replace_tokens(self._url, tokens)
 
 
+def _entry(login: Login) -> dict[str, object]:
+    pin = {} if login.sha256 is None else {"sha256": login.sha256}
+    return {"user": login.user, **dataclasses.asdict(login.tokens), **pin}
+
+
 def _login(url: str, entry: Mapping[str, object]) -> Login:
     tokens = Tokens(
         access_token=str(entry["access_token"]),
@@ -174,4 +179,5 @@ def _login(url: str, entry: Mapping[str, object]) -> Login:
         refresh_token=str(entry["refresh_token"]),
         refresh_expires_s=float(str(entry["refresh_expires_s"])),
     )
-    return Login(url, str(entry["user"]), tokens)
+    pin = entry.get("sha256")
+    return Login(url, str(entry["user"]), tokens, None if pin is None else str(pin))

@@ -38,10 +38,14 @@ def with_place(command: Callable[Concatenate[Output, dict[str, object], P], R]) 
     @click.option("--host", help="The address to listen on; 0.0.0.0 is every interface.")
     @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on.")
     @click.option("--sftp-port", type=click.IntRange(0, 65535), help="The port for SFTP; 0 is no SFTP.")
+    @click.option(
+        "--tls", metavar="CERT,KEY", help="Serve TLS with these PEM files, or with one that is 'self-signed'."
+    )
     @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting (repeatable).")
     @functools.wraps(command)
     def outer(output: Output, /, *args: P.args, **kwargs: P.kwargs) -> R:
         data_dir, host, port = kwargs.pop("data_dir"), kwargs.pop("host"), kwargs.pop("port")
+        certificate, key = _tls(cast("str | None", kwargs.pop("tls")))
         sftp_port = kwargs.pop("sftp_port")
         pairs = [_pair(str(text)) for text in cast(tuple[str, ...], kwargs.pop("settings"))]
         named = {
@@ -49,11 +53,23 @@ def with_place(command: Callable[Concatenate[Output, dict[str, object], P], R]) 
             "server.host": host,
             "server.port": port,
             "server.sftp_port": sftp_port,
+            "server.tls_certificate": certificate,
+            "server.tls_key": key,
         }
         given = {key: value for key, value in named.items() if value is not None}
         return command(output, {**given, **dict(pairs)}, *args, **kwargs)
 
     return with_output(outer)
+
+
+def _tls(text: str | None) -> tuple[str | None, str | None]:
+    """The files of ``--tls``, absolute since the hive may run elsewhere."""
+    if text is None or text == "self-signed":
+        return text, None
+    certificate, comma, key = text.partition(",")
+    if not comma or not certificate or not key:
+        raise InvalidSetting("--tls takes CERTIFICATE,KEY (two PEM files), or self-signed")
+    return os.path.abspath(certificate), os.path.abspath(key)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -72,6 +88,15 @@ def _settings(overrides: Mapping[str, object]) -> Settings:
     from skep.base.settings import load_settings
 
     return load_settings(overrides)
+
+
+def _fingerprint(settings: Settings) -> str | None:
+    """That of the self-signed certificate; another needs none."""
+    from skep.server.certificates import SELF_SIGNED, fingerprint
+
+    if settings.server.tls_certificate != SELF_SIGNED:
+        return None
+    return fingerprint(settings.data_path() / "tls" / "certificate.pem")
 
 
 def _url(settings: Settings) -> str:
@@ -110,7 +135,9 @@ def serve(output: Output, overrides: dict[str, object], only: str | None) -> Non
     from skep.server.serve import serve as run
 
     def announce(url: str) -> None:
-        output.value({"url": url}, f"the hive answers at {url}")
+        sha256 = _fingerprint(found)
+        said = "" if sha256 is None else f"\nits certificate has the SHA-256 fingerprint {sha256}"
+        output.value({"url": url, **({"sha256": sha256} if sha256 else {})}, f"the hive answers at {url}{said}")
 
     run(found, started_s=began, announce=announce, only_events=only == "events")
 

@@ -36,11 +36,16 @@ class Hive:
         self.live = Live(caller)
 
     @classmethod
-    def connect(cls, url: str, keeper: TokenKeeper | None, *, timeout_s: float = 120.0) -> Hive:
-        """A client of the hive at ``url``; without a keeper, of what it says to strangers. Sends nothing yet."""
+    def connect(
+        cls, url: str, keeper: TokenKeeper | None, *, timeout_s: float = 120.0, sha256: str | None = None
+    ) -> Hive:
+        """A client of the hive at ``url``; without a keeper, of what it says to strangers. Sends nothing yet.
+
+        ``sha256``: the fingerprint of the one certificate to believe, as 64 hex digits.
+        """
         from skep import __version__
 
-        transport = Transport(parse_address(url), timeout_s=timeout_s, agent=f"skep/{__version__}")
+        transport = Transport(parse_address(url), timeout_s=timeout_s, agent=f"skep/{__version__}", sha256=sha256)
         cancel = Cancel()
         cancel.on_set(transport.abort)
         stranger = Accounts(Caller(transport, None, cancel=cancel))

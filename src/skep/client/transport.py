@@ -10,6 +10,8 @@ on a fresh one, if its body can be sent again.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import http.client
 import select
 import socket
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, TypeAlias
 from urllib.parse import urlsplit
 
-from skep.base.errors import BadInput, LengthMismatch, SkepError, TimedOut, Unavailable
+from skep.base.errors import BadInput, LengthMismatch, SkepError, TimedOut, Unavailable, UntrustedCertificate
 from skep.client.problems import from_response
 
 Progress: TypeAlias = Callable[[int], None]
@@ -155,7 +157,16 @@ def _lost(error: Exception) -> SkepError:
 class Transport:
     """Connections to one hive. Any number of threads may call ``exchange`` at once."""
 
-    def __init__(self, address: Address, *, timeout_s: float = 60.0, agent: str = "skep", idle_max: int = 32) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float = 60.0,
+        agent: str = "skep",
+        idle_max: int = 32,
+        sha256: str | None = None,
+    ) -> None:
+        """``sha256``: the fingerprint (64 hex digits) of the one certificate to believe, whoever signed it."""
         self.address = address
         self._timeout_s = timeout_s
         self._agent = agent
@@ -164,7 +175,8 @@ class Transport:
         self._busy: set[http.client.HTTPConnection] = set()
         self._aborted = False
         self._lock = threading.Lock()
-        self._tls = ssl.create_default_context() if address.scheme == "https" else None
+        self._sha256 = sha256
+        self._tls = _tls_context(sha256) if address.scheme == "https" else None
 
     def exchange(
         self,
@@ -227,8 +239,9 @@ class Transport:
             connection = http.client.HTTPConnection(address.host, address.port, timeout=self._timeout_s)
         try:
             connection.connect()
+            self._check_pin(connection)
         except ssl.SSLCertVerificationError as error:
-            raise BadInput(
+            raise UntrustedCertificate(
                 f"{address.url} has a certificate that is not trusted here: {error.verify_message}"
             ) from None
         except socket.gaierror:
@@ -237,6 +250,19 @@ class Transport:
             said = error.strerror or str(error) or type(error).__name__
             raise Unavailable(f"no hive answers at {address.url} ({said.lower()}): is it running?") from None
         return connection
+
+    def _check_pin(self, connection: http.client.HTTPConnection) -> None:
+        """Close the connection and raise UntrustedCertificate unless it has the pinned certificate, if there is one."""
+        if self._sha256 is None or not isinstance(connection.sock, ssl.SSLSocket):
+            return
+        found = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
+        if not hmac.compare_digest(found, self._sha256):
+            connection.close()
+            raise UntrustedCertificate(
+                f"{self.address.url} has another certificate than the one you trusted, {shown_fingerprint(found)}: "
+                "if its owner renewed it, log in again; if not, somebody is between you and the hive",
+                sha256=found,
+            )
 
     def _take(self) -> http.client.HTTPConnection | None:
         with self._lock:
@@ -353,6 +379,41 @@ class Transport:
         except SkepError:
             text = b""
         raise from_response(raw.status, headers.get("content-type", ""), text, retry_after=headers.get("retry-after"))
+
+
+def _tls_context(sha256: str | None) -> ssl.SSLContext:
+    """The system's trust; or none, where the certificate itself is compared."""
+    context = ssl.create_default_context()
+    if sha256 is not None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def certificate_of(address: Address, timeout_s: float = 10.0) -> str:
+    """The SHA-256 (64 hex digits) of the certificate that a server shows, not yet believed. Raises Unavailable."""
+    context = _tls_context("")
+    try:
+        with (
+            socket.create_connection((address.host, address.port), timeout_s) as raw,
+            context.wrap_socket(raw, server_hostname=address.host) as wrapped,
+        ):
+            return hashlib.sha256(wrapped.getpeercert(True) or b"").hexdigest()
+    except OSError as error:
+        raise _lost(error) from None
+
+
+def read_fingerprint(text: str) -> str:
+    """A fingerprint as people write it (``AB:CD:…``, spaces, either case) as 64 hex digits. Raises BadInput."""
+    digits = "".join(sign for sign in text.lower() if sign not in ": -")
+    if len(digits) != 64 or any(sign not in "0123456789abcdef" for sign in digits):
+        raise BadInput("a fingerprint has 64 hexadecimal digits, as `skep serve --tls self-signed` prints it")
+    return digits
+
+
+def shown_fingerprint(sha256: str) -> str:
+    """64 hex digits as people compare them."""
+    return ":".join(sha256[at : at + 2] for at in range(0, len(sha256), 2)).upper()
 
 
 class _Stale(Exception):

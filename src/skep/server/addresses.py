@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 
 from skep.base.errors import InvalidSetting, Misconfigured
+from skep.frontends.common.asgi import Scope
 from skep.frontends.common.headers import Headers
 
+HEADER_MAX = 2_000
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Proxies:
-    """The proxies whose X-Forwarded-For is believed."""
+    """The proxies whose Forwarded and X-Forwarded-* headers are believed."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         """Raises InvalidSetting for what is no address or network."""
@@ -32,12 +36,53 @@ class Proxies:
                 return address[:64]
         return peer
 
+    def apply(self, scope: Scope, headers: Headers) -> str:
+        """Make a request's client, scheme and Host what they are outside of the proxies; the client's address."""
+        peer = scope.get("client")
+        near = peer[0] if peer else ""
+        client = self.client(near, headers)
+        scope["client"] = (client, peer[1] if peer else 0)
+        if self._networks:
+            scheme, host = self.outside(near, headers)
+            if scheme is not None:
+                scope["scheme"] = {"http": "ws", "https": "wss"}[scheme] if scope["type"] == "websocket" else scheme
+            if host is not None:
+                headers.replace("host", host)
+        return client
+
+    def outside(self, peer: str, headers: Headers) -> tuple[str | None, str | None]:
+        """The scheme and the host that the client used, as a trusted proxy says them; None: as the request has them.
+
+        Of ``Forwarded`` (RFC 7239) and X-Forwarded-Proto and -Host the last value counts: the nearest proxy wrote it.
+        ``Forwarded`` goes last, for proxies that write the others often pass on a client's. What is no scheme of ours
+        and no host name is passed over.
+        """
+        if not self._networks or not self._trusts(peer):
+            return None, None
+        told = _forwarded((headers.get("forwarded") or "")[-HEADER_MAX:])
+        scheme = _last(headers.get("x-forwarded-proto")) or told.get("proto")
+        host = _last(headers.get("x-forwarded-host")) or told.get("host")
+        return (
+            scheme.lower() if scheme and scheme.lower() in ("http", "https") else None,
+            host if host and _HOST.match(host) else None,
+        )
+
     def _trusts(self, text: str) -> bool:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
             return False
         return any(address in network for network in self._networks)
+
+
+def _last(value: str | None) -> str | None:
+    return value[-HEADER_MAX:].rpartition(",")[2].strip() if value else None
+
+
+def _forwarded(value: str) -> dict[str, str]:
+    """The parameters of the last element of a Forwarded header."""
+    pairs = (part.partition("=") for part in value.rpartition(",")[2].split(";"))
+    return {name.strip().lower(): text.strip().strip('"') for name, equals, text in pairs if equals}
 
 
 def is_local(address: str) -> bool:

@@ -192,9 +192,7 @@ class Edge:
     async def _admit(self, scope: Scope, exchange: _Exchange) -> None:
         headers = check_head(scope, self._head_limit_bytes)
         scope["state"]["headers"] = headers
-        peer = scope.get("client")
-        client = self._proxies.client(peer[0] if peer else "", headers)
-        scope["client"] = (client, peer[1] if peer else 0)
+        client = self._proxies.apply(scope, headers)
         if scope["path"] in self._unlimited:
             await self._doors(scope, exchange.receive, exchange.send)
             return
@@ -224,9 +222,7 @@ class Edge:
     async def _admit_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = check_head(scope, self._head_limit_bytes)
         scope["state"]["headers"] = headers
-        peer = scope.get("client")
-        client = self._proxies.client(peer[0] if peer else "", headers)
-        scope["client"] = (client, peer[1] if peer else 0)
+        client = self._proxies.apply(scope, headers)
         if self.stopping:
             raise stopping()
         self._rate.check(client)

@@ -55,7 +55,7 @@ def engine(name: str) -> Engine:
 
 async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Serve with granian: Rust does HTTP in a thread of its own, our loop runs the application."""
-    from granian.constants import HTTPModes, Interfaces
+    from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
@@ -72,6 +72,7 @@ async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready
         log_enabled=False,
         ssl_cert=listening.certificate,
         ssl_key=listening.key,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
     await _until(server.serve(), stop, server.stop, listening, ready)
 

@@ -21,6 +21,7 @@ from skep.base.clock import SystemClock
 from skep.base.logs import configure_logs, get_logger
 from skep.base.settings import Settings
 from skep.server.addresses import listening_port
+from skep.server.certificates import fingerprint, with_certificate
 from skep.server.database_lock import DatabaseLock
 from skep.server.engines import Listening, engine
 from skep.server.lock import DataDirectoryLock
@@ -55,6 +56,9 @@ def serve(
     monotonic clock, for the log. Raises Misconfigured and its kinds, DatabaseBusy, InvalidSetting.
     """
     configure_logs(settings.log)
+    settings = with_certificate(settings, SystemClock())
+    if settings.server.tls_certificate:
+        log.info("certificate", sha256=fingerprint(Path(settings.server.tls_certificate)))
     log.debug("open files", most=allow_open_files(OPEN_FILES))
     try:
         import uvloop

@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -45,6 +46,8 @@ class RunningHive:
     settings: dict[str, str] = field(default_factory=dict)
     only_events: bool = False
     """Whether it serves live changes beside another one."""
+    certificate: str | None = None
+    """Where its self-signed certificate is."""
     process: subprocess.Popen[str] | None = None
     url: str = ""
     token: str = ""
@@ -63,8 +66,14 @@ class RunningHive:
         assert self.url.startswith("http"), "the hive did not start"
         if self.only_events:
             return
-        answer = httpx.post(f"{self.url}/api/auth/login", json={"name": "admin", "password": self.password})
+        answer = httpx.post(
+            f"{self.url}/api/auth/login", json={"name": "admin", "password": self.password}, verify=self.trust()
+        )
         self.token = answer.json()["access_token"]
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """What HTTP clients verify the hive with."""
+        return ssl.create_default_context(cafile=self.certificate) if self.certificate else True
 
     def client(self) -> httpx.Client:
         """A client logged in as the administrator."""

@@ -83,6 +83,10 @@ class Headers:
         except UnicodeDecodeError:
             return value
 
+    def replace(self, name: str, value: str) -> None:
+        """Put another value under a lower-case name."""
+        self._values[name] = value
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
