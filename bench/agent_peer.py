@@ -17,7 +17,7 @@ from pathlib import Path
 from skep.agent.enrolment import enrol
 from skep.agent.home import AgentHome
 from skep.agent.link import AgentLink, Shared
-from skep.agent.program import new_loop
+from skep.agent.program import keep_freed_memory, new_loop
 from skep.base.clock import SystemClock
 from skep.base.limits import ByteBudget
 from skep.base.logs import configure_logs
@@ -97,6 +97,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "tcp":
         tcp(int(sys.argv[2]), int(sys.argv[3]))
     else:
+        keep_freed_memory()
         configure_logs(LogSettings(level="warning", format="auto", requests="none"))
         with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=new_loop()) as runner:
             runner.run(agents(sys.argv[2], sys.argv[3], Path(sys.argv[4]), int(sys.argv[5])))

@@ -136,6 +136,12 @@ class AgentLink:
 
     async def run(self) -> None:
         """Keep the link up until the hive lets us go. Raises only CancelledError."""
+        try:
+            await self._keep_up()
+        finally:
+            await self._close_store()
+
+    async def _keep_up(self) -> None:
         failures = 0
         while self.state != "left":
             started_s = self._clock.monotonic_s()
@@ -160,7 +166,6 @@ class AgentLink:
                 break
             failures = 0 if self._clock.monotonic_s() - started_s >= SETTLED_S else failures + 1
             await self._rest(failures, wait_s)
-        await self._close_store()
 
     def _become(self, state: str) -> None:
         self.state, self.since_us = state, self._clock.now_us()
@@ -215,10 +220,6 @@ class AgentLink:
             if found is not None and found.hive_id != self.link.hive:
                 raise Conflict(f"{self._home.space} holds the data of another hive: put back what was there")
         return self._store
-
-    async def close(self) -> None:
-        """Release the store; when ``run`` has ended."""
-        await self._close_store()
 
     async def _close_store(self) -> None:
         store, self._store = self._store, None

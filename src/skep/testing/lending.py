@@ -108,8 +108,6 @@ class Lender:
             with suppress(asyncio.CancelledError):
                 await self.task
             self.task = None
-        if self.link is not None:
-            await self.link.close()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import random
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skep.base.errors import AgentNotFound, Forbidden, StoreFull, StoreOffline
@@ -308,3 +309,53 @@ async def test_a_signature_by_another_key_enrols_nobody(ground: Ground) -> None:
     assert answer.status_code == 403
     assert len(await ground.hive.hive.agents.book.invites()) == 1
     assert Forbidden.code == answer.json()["code"]
+
+
+async def test_somebody_between_with_another_certificate_is_found_out(ground: Ground) -> None:
+    ground.hive.hive.agents.greeter._certificate = "a" * 64
+    desk = ground.lend("desk")
+    desk.wire.certificate = "b" * 64
+    await desk.enrol("desk")
+    link = desk.start()
+    await desk.until(lambda: link.state == "refused")
+    assert "certificate" in link.error
+    assert not ground.hive.hive.agents.connected(link.link.agent)
+    desk.wire.certificate = "a" * 64
+    link.hurry()
+    await desk.until(lambda: link.state == "connected")
+
+
+async def test_another_hive_at_the_address_is_not_served(ground: Ground) -> None:
+    desk = ground.lend("desk")
+    await desk.enrol("desk")
+    known = desk.home.links()[0]
+    desk.home.change(msgspec.structs.replace(known, hive_key="A" * 43))
+    link = desk.start()
+    await desk.until(lambda: link.state == "refused")
+    assert "not the hive" in link.error
+
+
+async def test_a_key_that_was_not_enrolled_opens_nothing(ground: Ground) -> None:
+    desk, attic = ground.lend("desk"), ground.lend("attic")
+    await desk.enrol("desk")
+    await attic.enrol("attic")
+    (stolen,) = desk.space.glob("hives/*/key")
+    (other,) = attic.space.glob("hives/*/key")
+    stolen.write_bytes(other.read_bytes())
+    link = desk.start()
+    await desk.until(lambda: link.state == "refused")
+    assert not ground.hive.hive.agents.connected(link.link.agent)
+
+
+async def test_a_connected_agent_writes_down_new_generations(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skep.durability.agents.service.LOOK_S", 0.02)
+    monkeypatch.setattr("skep.durability.agents.service.ADVANCE_S", 0.0)
+    desk = ground.lend("desk")
+    await ground.joined("desk", desk)
+    link = desk.home.links()[0]
+    before = desk.home.generation(link)
+    await ground.put("/a", noise(1_000_000))
+    await desk.until(lambda: desk.home.generation(link) == before + 1)
+    await desk.stop()
+    await desk.connect()
+    assert (await ground.info("desk")).trouble is None
