@@ -50,7 +50,7 @@ from skep.stores.link.messages import (
     encode_message,
     read_message,
 )
-from skep.stores.link.outbox import Outbox
+from skep.stores.link.outbox import Outbox, Outgoing
 from skep.stores.link.pace import Pacer
 from skep.stores.protocol import Store, Usage
 from skep.stores.registry import open_store
@@ -77,7 +77,7 @@ class Connection(Protocol):
         """The next message; None when the hive is gone. Raises MalformedRequest for one that is not bytes."""
         ...
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Outgoing) -> None:
         """Send one message; returns when there is room again. Raises ConnectionResetError."""
         ...
 

@@ -33,6 +33,8 @@ class Lender:
     agents: Agents
     wire: MemoryWire
     space: Path
+    by: Id
+    """The user who invites it."""
     clock: Clock = field(default_factory=SystemClock)
     wrap: Callable[[Store], Store] = lambda store: store
     resting: Callable[[], str | None] = lambda: None
@@ -50,7 +52,7 @@ class Lender:
         """Enrol at the hive, as ``skep agent`` does by HTTP; its id there."""
         self.space.mkdir(exist_ok=True)
         self.home.prepare()
-        made = await self.agents.book.invite(bytes(16), owner_id=owner, **wishes)  # type: ignore[arg-type]
+        made = await self.agents.book.invite(self.by, owner_id=owner, **wishes)  # type: ignore[arg-type]
         key = self.home.enrolling_key()
         public = key.verify_key.raw
         signature = key.sign(enrolment_text(digest(made.token.encode()), public))
@@ -111,13 +113,13 @@ class Lender:
 
 
 @asynccontextmanager
-async def lending(agents: Agents) -> AsyncIterator[Callable[[Path], Lender]]:
-    """``lend(directory)``: a new agent of this hive; all end with the block."""
+async def lending(agents: Agents, by: Id) -> AsyncIterator[Callable[[Path], Lender]]:
+    """``lend(directory)``: a new agent of this hive, invited by a user; all end with the block."""
     wire = MemoryWire(agents)
     made: list[Lender] = []
 
     def lend(space: Path) -> Lender:
-        made.append(Lender(agents, wire, space))
+        made.append(Lender(agents, wire, space, by))
         return made[-1]
 
     try:

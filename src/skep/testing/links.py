@@ -13,7 +13,7 @@ from skep.durability.agents import Agents
 from skep.stores.link.answerer import Answerer
 from skep.stores.link.caller import STREAMS, LinkedStore
 from skep.stores.link.frames import decode
-from skep.stores.link.outbox import Outbox
+from skep.stores.link.outbox import Outbox, Outgoing, joined
 from skep.stores.link.pace import Pacer
 from skep.stores.protocol import Store
 
@@ -35,7 +35,8 @@ async def linked_pair(
     clock = clock or SystemClock()
     to_agent: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_MAX)
     to_hive: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_MAX)
-    hive_box, agent_box = Outbox(to_agent.put), Outbox(to_hive.put)
+    hive_box = Outbox(lambda frame: to_agent.put(joined(frame)))
+    agent_box = Outbox(lambda frame: to_hive.put(joined(frame)))
     linked = LinkedStore(hive_box, "the agent")
     answerer = Answerer(
         store,
@@ -129,11 +130,11 @@ class WireEnd:
             getting.cancel()
             gone.cancel()
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Outgoing) -> None:
         if self._gone.is_set():
             raise ConnectionResetError("the other end is gone")
         if not (self.stalled or self._wire.stalled):
-            await self._going.put(message)
+            await self._going.put(joined(message))
 
     async def close(self) -> None:
         if not self._gone.is_set():

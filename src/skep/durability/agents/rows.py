@@ -57,7 +57,8 @@ _INVITE = sa.select(
 )
 _USABLE = sa.and_(_i.uses_left > 0, _i.expires_us > sa.bindparam("now"))
 _INVITES = prepared(_INVITE.where(_USABLE).order_by(_i.id).limit(sa.bindparam("page")))
-_BY_TOKEN = prepared(_INVITE.where(_i.token_hash == sa.bindparam("for_hash"), _USABLE))
+_INVITER = sa.exists().where(s.users.c.id == _i.created_by, s.users.c.state == "active")
+_BY_TOKEN = prepared(_INVITE.where(_i.token_hash == sa.bindparam("for_hash"), _USABLE, _INVITER))
 _ADD_INVITE = insert_new(s.agent_invites)
 _SPEND = prepared(
     sa.update(s.agent_invites)
@@ -190,7 +191,7 @@ def invite_rows(tx: Transaction, limit: int) -> list[AgentInvite]:
 
 
 def spend_invite(tx: Transaction, token: str) -> AgentInvite:
-    """Take one use of an invitation. Raises Forbidden, the same for every reason."""
+    """Take one use of an invitation, if whoever made it still may. Raises Forbidden, the same for every reason."""
     row = tx.one(_BY_TOKEN, {"for_hash": token_hash(token), "now": tx.now_us})
     if row is None or tx.run(_SPEND, {"invite": row[0]}) != 1:
         raise Forbidden("the invitation is unknown, used up or expired: ask for a new one", reason="invite")

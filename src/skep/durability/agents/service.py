@@ -143,7 +143,6 @@ class Agents:
         """This link is not the agent's any more."""
         if self._sessions.get(agent_id) is session:
             del self._sessions[agent_id]
-            self._locks.pop(agent_id, None)
 
     async def came(self, session: Session, astray: bool) -> None:
         """A link stands."""

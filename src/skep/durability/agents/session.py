@@ -31,7 +31,7 @@ from skep.stores.link.messages import (
     encode_message,
     read_message,
 )
-from skep.stores.link.outbox import Outbox
+from skep.stores.link.outbox import Outbox, Outgoing
 
 if TYPE_CHECKING:
     from skep.durability.agents.service import Agents
@@ -49,7 +49,7 @@ class Transport(Protocol):
         """The next message, or None when the other end is gone. Raises MalformedRequest for one that is not bytes."""
         ...
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Outgoing) -> None:
         """Send one message; returns when the socket took it. Raises ConnectionError or OSError."""
         ...
 

@@ -14,6 +14,7 @@ from skep.base.limits import Gate
 from skep.durability.agents import Agents
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.stores.link.frames import SUBPROTOCOL
+from skep.stores.link.outbox import Outgoing, joined
 
 LINK_PATH: Final = "/api/agents/link"
 LINKS_MAX: Final = 4_096
@@ -60,12 +61,12 @@ class SocketTransport:
             raise MalformedRequest("an agent sends binary messages only")
         return bytes(raw)
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Outgoing) -> None:
         """Send one message. Raises ConnectionResetError when the agent is gone."""
         if self._over:
             raise ConnectionResetError("the agent is gone")
         try:
-            await self._send({"type": "websocket.send", "bytes": message})
+            await self._send({"type": "websocket.send", "bytes": joined(message)})
         except (asyncio.CancelledError, OSError):
             raise
         except Exception as error:  # each server has its own for this

@@ -28,7 +28,7 @@ from skep.base.logs import get_logger
 from skep.stores.identity import StoreIdentity, claimable
 from skep.stores.link.caller import FIRST_WINDOW_BYTES, OBJECT_SIZE_MAX_BYTES
 from skep.stores.link.failures import to_wire
-from skep.stores.link.frames import DATA_BYTES, Frame, Kind, decode_window, encode_data, encode_window
+from skep.stores.link.frames import DATA_BYTES, Frame, Kind, data_header, decode_window, encode_window
 from skep.stores.link.handshake import audit_digest
 from skep.stores.link.messages import LIST_PAGE, Request, Response, encode_message, read_message
 from skep.stores.link.outbox import Outbox
@@ -213,7 +213,7 @@ class Answerer:
             piece, rest = rest[:step_bytes], rest[step_bytes:]
             stream.credit_bytes -= step_bytes
             await self._up.spend(step_bytes)
-            await self._outbox.send(encode_data([piece], stream=number, end=not rest))
+            await self._outbox.send((data_header(number, end=not rest), piece))
             self.sent_bytes += step_bytes
 
     async def _stat(self, request: Request) -> Response:

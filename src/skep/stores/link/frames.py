@@ -78,6 +78,11 @@ def encode_data(pieces: Sequence[Buffer], *, stream: int, end: bool) -> bytes:
     return b"".join((_HEADER.pack(Kind.DATA, END if end else 0, 0, stream), *pieces))
 
 
+def data_header(stream: int, *, end: bool) -> bytes:
+    """The header of a DATA frame whose payload is sent from where it lies."""
+    return _HEADER.pack(Kind.DATA, END if end else 0, 0, stream)
+
+
 def encode_window(stream: int, more_bytes: int) -> bytes:
     """Leave to send so many bytes of data more."""
     return encode(Kind.WINDOW, _COUNT.pack(more_bytes), stream=stream)

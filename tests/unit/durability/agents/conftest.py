@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from skep.base.ids import Id
 from skep.durability.agents import AgentInfo
 from skep.durability.member import Member
 from skep.testing.hive import TestHive, open_test_hive
@@ -22,6 +23,7 @@ class Ground:
     hive: TestHive
     lend: Callable[[str], Lender]
     client: httpx.AsyncClient
+    root: Id
 
     async def put(self, path: str, content: bytes) -> None:
         answer = await self.client.put("/api/filesystem/data", params={"path": path}, content=content)
@@ -50,6 +52,7 @@ class Ground:
 async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     place = tmp_path / "hive"
     place.mkdir()
-    async with open_test_hive(place, stores=2, scheme="ec(2,1)") as hive, lending(hive.hive.agents) as lend:
-        client = await hive.client("root", is_admin=True)
-        yield Ground(hive, lambda name: lend(tmp_path / name), client)
+    async with open_test_hive(place, stores=2, scheme="ec(2,1)") as hive:
+        root = await hive.user("root", is_admin=True)
+        async with lending(hive.hive.agents, root) as lend:
+            yield Ground(hive, lambda name: lend(tmp_path / name), await hive.login("root"), root)

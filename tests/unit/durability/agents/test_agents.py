@@ -260,7 +260,7 @@ async def test_an_audit_is_answered_with_the_bytes_and_not_without(ground: Groun
 async def test_only_who_was_invited_enrols_and_once(ground: Ground) -> None:
     await ground.lend("attic").enrol("attic")
     book = ground.hive.hive.agents.book
-    made = await book.invite(bytes(16), owner_id=None)
+    made = await book.invite(ground.root, owner_id=None)
     for token in ("ska_" + "A" * 27, made.token[:-1] + "_", ""):
         answer = await ground.hive.anonymous.post("/api/agents/enrol", json=_enrolment(token))
         assert answer.status_code == 403, answer.text
@@ -303,7 +303,7 @@ def _enrolment(token: str, seed: int = 1) -> dict[str, object]:
 
 
 async def test_a_signature_by_another_key_enrols_nobody(ground: Ground) -> None:
-    made = await ground.hive.hive.agents.book.invite(bytes(16), owner_id=None)
+    made = await ground.hive.hive.agents.book.invite(ground.root, owner_id=None)
     forged = {**_enrolment(made.token), "signature": _enrolment(made.token, seed=2)["signature"]}
     answer = await ground.hive.anonymous.post("/api/agents/enrol", json=forged)
     assert answer.status_code == 403
@@ -359,3 +359,12 @@ async def test_a_connected_agent_writes_down_new_generations(ground: Ground, mon
     await desk.stop()
     await desk.connect()
     assert (await ground.info("desk")).trouble is None
+
+
+async def test_the_invitations_of_who_is_gone_are_worthless(ground: Ground) -> None:
+    boss = await ground.hive.client("boss", is_admin=True)
+    made = await boss.post("/api/agents/invites", json={})
+    answer = await ground.client.delete("/api/auth/users/boss")
+    assert answer.status_code in (200, 204), answer.text
+    answer = await ground.hive.anonymous.post("/api/agents/enrol", json=_enrolment(made.json()["token"]))
+    assert answer.status_code == 403

@@ -107,7 +107,7 @@ async def test_many_calls_share_the_link() -> None:
         assert await linked.get("big") == big
 
 
-async def _nowhere(message: bytes) -> None:
+async def _nowhere(message: object) -> None:
     await asyncio.Event().wait()
 
 
@@ -127,6 +127,18 @@ async def test_an_agent_that_breaks_the_protocol_is_found_out(frame: bytes) -> N
     await asyncio.sleep(0)
     with pytest.raises(MalformedRequest):
         linked.received(decode(frame))
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_an_agent_that_sends_more_than_was_granted_is_found_out() -> None:
+    linked = LinkedStore(Outbox(_nowhere), "the agent")
+    asking = asyncio.create_task(linked.get("a", 0, 10))
+    await asyncio.sleep(0)
+    linked.received(decode(encode_message(Kind.RESPONSE, Response(size=10), stream=1, end=False)))
+    linked.received(decode(encode(Kind.DATA, b"12345", stream=1)))
+    with pytest.raises(MalformedRequest):
+        linked.received(decode(encode(Kind.DATA, b"678901", stream=1)))
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
 
