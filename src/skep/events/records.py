@@ -2,7 +2,7 @@
 
 A **change** is an entry of a space's journal: clients sync from it, it is in the database and its
 number is its place. An **event** tells an operator what the hive did or met: it is sent to whoever
-listens at that moment (the log, the metrics) and is not kept.
+listens at that moment and is not kept. Those of shares are emitted; the others have no sender.
 
 ``CHANGE_KINDS`` and ``EVENT_TYPES`` are the lists of all there are; ``docs/events.md`` describes
 each, and a test notices one that it misses.
