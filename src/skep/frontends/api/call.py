@@ -11,21 +11,18 @@ import msgspec
 from skep.base.errors import NodeNotFound, NotFound, SkepError
 from skep.base.ids import Id, parse_id
 from skep.frontends.common.answers import send_bytes, send_problem
-from skep.frontends.common.asgi import Message, Scope, Send
-from skep.frontends.common.body import Body
-from skep.frontends.common.headers import Headers
 from skep.frontends.common.problems import Problem
+from skep.frontends.common.request import Request
 
 if TYPE_CHECKING:
-    from skep.auth import Principal
     from skep.frontends.api.services import Services
 
 _encoder = msgspec.json.Encoder()
 JSON_TYPE = "application/json"
 
 
-@dataclass(slots=True)
-class Call:
+@dataclass(slots=True, kw_only=True)
+class Call(Request):
     """A request and what is needed to answer it.
 
     ``principal`` is who asks; only operations without a scope may see None there. ``path`` has the
@@ -34,34 +31,14 @@ class Call:
     """
 
     services: Services
-    scope: Scope
-    headers: Headers
     path: Mapping[str, str]
-    body: Body
-    request_id: str
-    client: str
-    """The client's address, for rate limits."""
-    _send: Send
-    caller: Principal | None = None
-    started: bool = False
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def principal(self) -> Principal:
-        """Who asks. Operations with a scope always have one."""
-        assert self.caller is not None, "an operation without a scope has no principal"
-        return self.caller
 
     @property
     def method(self) -> str:
         """The HTTP method."""
         method: str = self.scope["method"]
         return method
-
-    @property
-    def head_only(self) -> bool:
-        """Whether the answer's body stays out (HEAD)."""
-        return self.method == "HEAD"
 
     @property
     def stall_timeout_s(self) -> float:
@@ -75,11 +52,6 @@ class Call:
             return parse_id(text)
         except SkepError:
             raise missing(f"There is nothing with the id {text[:64]!r}.") from None
-
-    async def send(self, message: Message) -> None:
-        """ASGI's send, noting that the answer has begun."""
-        self.started = True
-        await self._send(message)
 
     async def answer(self, value: object, status: int = 200) -> None:
         """Answer with JSON; None with status 204 is no body."""

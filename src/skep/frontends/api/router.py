@@ -27,6 +27,7 @@ from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
 from skep.frontends.common.headers import check_head, declared_length
 from skep.frontends.common.problems import Problem
+from skep.frontends.common.request import client_of
 
 log = structlog.get_logger("skep.api")
 QUERY_FIELDS_MAX = 64
@@ -131,7 +132,6 @@ class _Endpoint:
             limit_bytes=limits.body_bytes if streams else limits.json_body_bytes,
             idle_timeout_s=limits.idle_timeout_s,
         )
-        client = scope.get("client")
         return Call(
             services=self._services,
             scope=scope,
@@ -139,7 +139,7 @@ class _Endpoint:
             path=scope.get("path_params", {}),
             body=body,
             request_id=request_id(scope),
-            client=client[0] if client else "",
+            client=client_of(scope),
             _send=send,
         )
 
@@ -192,13 +192,7 @@ class _Endpoint:
             await send_problem(send, problem, call.request_id, head_only=call.head_only, close=True)
             return
         await call.body.drain(DRAIN_BYTES, DRAIN_S)
-        await send_problem(
-            send, problem, call.request_id, head_only=call.head_only, close=not call.body.finished and _has_body(call)
-        )
-
-
-def _has_body(call: Call) -> bool:
-    return bool(call.body.declared) or "transfer-encoding" in call.headers
+        await send_problem(send, problem, call.request_id, head_only=call.head_only, close=call.must_close)
 
 
 class _time_limit:

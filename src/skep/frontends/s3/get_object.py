@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from skep.base.errors import InUse, InvalidName, InvalidPath, NodeNotFound, PreconditionFailed
@@ -12,6 +12,7 @@ from skep.frontends.common.conditions import Verdict, judge_read, quoted, range_
 from skep.frontends.common.disposition import may_show_inline
 from skep.frontends.common.httpdate import http_date
 from skep.frontends.common.ranges import ByteRange, parse_range
+from skep.frontends.common.serving import closing_source
 from skep.frontends.s3 import etags
 from skep.frontends.s3.call import Call
 from skep.frontends.s3.checksums import HEADER
@@ -85,18 +86,8 @@ async def _send(call: Call, content: KeyedContent, interval: ByteRange | None, h
         await call.answer(status, headers, body)
     else:
         headers += [*call.more_headers, ("content-length", str(size)), ("x-amz-request-id", call.request_id)]
-        async with aclosing(_closing(content.read(start, size))) as parts:
+        async with aclosing(closing_source(content.read(start, size))) as parts:
             await call.stream(status, headers, parts)
-
-
-async def _closing(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    try:
-        async for part in parts:
-            yield part
-    finally:
-        close = getattr(parts, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _interval(

@@ -14,6 +14,7 @@ from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
 from skep.frontends.common.headers import check_head, declared_length
 from skep.frontends.common.problems import Problem
+from skep.frontends.common.request import client_of
 from skep.frontends.tus.append import append
 from skep.frontends.tus.cancel import cancel
 from skep.frontends.tus.create import create
@@ -53,7 +54,6 @@ class TusApp:
     def _open(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         ground, known = self._ground, scope["state"]
         headers = known.get("headers") or check_head(scope, ground.head_bytes)
-        client = scope.get("client")
         method = scope["method"]
         if method == "POST":
             method = (headers.get("x-http-method-override") or method).upper()
@@ -69,7 +69,7 @@ class TusApp:
                 idle_timeout_s=ground.idle_timeout_s,
             ),
             request_id=known.get("request_id", ""),
-            client=client[0] if client else "",
+            client=client_of(scope),
             _send=send,
         )
 
@@ -102,14 +102,13 @@ class TusApp:
 
     @staticmethod
     async def _send(exchange: Exchange, problem: Problem) -> None:
-        has_body = bool(exchange.body.declared) or "transfer-encoding" in exchange.headers
         common = [pair for pair in exchange.common_headers() if pair[0] != "cache-control"]
         await send_problem(
             exchange.send,
             replace(problem, headers=(*problem.headers, *common)),
             exchange.request_id,
-            head_only=exchange.scope["method"] == "HEAD",
-            close=has_body and not exchange.body.finished,
+            head_only=exchange.head_only,
+            close=exchange.must_close,
         )
 
 

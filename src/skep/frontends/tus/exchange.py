@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from skep.auth import Principal
 from skep.base.errors import MalformedRequest, UploadNotFound
 from skep.base.ids import Id
 from skep.filesystem import Upload, WriteResult
 from skep.frontends.common.answers import send_bytes
-from skep.frontends.common.asgi import Message, Scope, Send
-from skep.frontends.common.body import Body
 from skep.frontends.common.conditions import quoted
 from skep.frontends.common.file_records import written_record
-from skep.frontends.common.headers import Headers
 from skep.frontends.common.httpdate import http_date
+from skep.frontends.common.request import Request
 from skep.frontends.tus.cors import EXPOSED
 from skep.frontends.tus.services import TusGround
 
@@ -34,27 +31,13 @@ _encoder = msgspec.json.Encoder()
 Pairs = list[tuple[str, str]]
 
 
-@dataclass(slots=True)
-class Exchange:
+@dataclass(slots=True, kw_only=True)
+class Exchange(Request):
     """A request and what is needed to answer it."""
 
     ground: TusGround
-    scope: Scope
-    headers: Headers
     method: str
     """After X-HTTP-Method-Override."""
-    body: Body
-    request_id: str
-    client: str
-    _send: Send
-    caller: Principal | None = None
-    started: bool = False
-
-    @property
-    def principal(self) -> Principal:
-        """Who asks."""
-        assert self.caller is not None
-        return self.caller
 
     @property
     def is_tus(self) -> bool:
@@ -80,11 +63,6 @@ class Exchange:
         """The media type of the body, without its parameters."""
         return (self.headers.get("content-type") or "").partition(";")[0].strip().lower()
 
-    async def send(self, message: Message) -> None:
-        """ASGI's send, noting that the answer has begun."""
-        self.started = True
-        await self._send(message)
-
     def common_headers(self) -> Pairs:
         """What every answer carries."""
         pairs: Pairs = [
@@ -99,7 +77,7 @@ class Exchange:
     async def answer(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
         """The answer, whole."""
         pairs = [*self.common_headers(), *headers]
-        await send_bytes(self.send, status, body, pairs, head_only=self.scope["method"] == "HEAD")
+        await send_bytes(self.send, status, body, pairs, head_only=self.head_only)
 
     async def answer_written(self, status: int, result: WriteResult, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The answer to a request that made a version: the same JSON as that of the API's uploads."""

@@ -14,6 +14,7 @@ from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
 from skep.frontends.common.headers import check_head, declared_length
+from skep.frontends.common.request import client_of
 from skep.frontends.webdav import (
     conditions,
     copy,
@@ -86,7 +87,6 @@ def _open(services: DavServices, scope: Scope, receive: Receive, send: Send) -> 
     state = scope.setdefault("state", {})
     state["route"] = "/dav"
     headers = state.get("headers") or check_head(scope, services.head_bytes)
-    client = scope.get("client")
     return Exchange(
         services=services,
         scope=scope,
@@ -99,7 +99,7 @@ def _open(services: DavServices, scope: Scope, receive: Receive, send: Send) -> 
             idle_timeout_s=services.idle_timeout_s,
         ),
         request_id=state.get("request_id", ""),
-        client=client[0] if client else "",
+        client=client_of(scope),
         _send=send,
     )
 
@@ -140,7 +140,7 @@ async def _fail(exchange: Exchange | None, scope: Scope, send: Send, error: Exce
     headers = list(refusal.headers)
     if not isinstance(error, ClientGone):
         await exchange.body.drain(DRAIN_BYTES, DRAIN_S)
-    if not exchange.body.finished and (exchange.body.declared or "transfer-encoding" in exchange.headers):
+    if exchange.must_close:
         headers.append(("connection", "close"))
     await exchange.answer(refusal.status, refusal.body(), headers)
 

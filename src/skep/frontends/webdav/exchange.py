@@ -5,48 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from lxml import etree
 
 from skep.frontends.common.answers import send_bytes, send_stream
-from skep.frontends.common.asgi import Message, Scope, Send
-from skep.frontends.common.body import Body
-from skep.frontends.common.headers import Headers
+from skep.frontends.common.request import Request
 from skep.frontends.common.serving import closing_source
 from skep.frontends.common.xml import parse_xml
 from skep.frontends.webdav.roots import Url
 from skep.frontends.webdav.services import DavServices
 
-if TYPE_CHECKING:
-    from skep.auth import Principal
-
 XML_TYPE = "application/xml; charset=utf-8"
 """As it stands: clients compare it letter by letter."""
 
 
-@dataclass(slots=True)
-class Exchange:
+@dataclass(slots=True, kw_only=True)
+class Exchange(Request):
     """A request, what is needed to answer it, and the answer."""
 
     services: DavServices
-    scope: Scope
-    headers: Headers
     url: Url
-    body: Body
-    request_id: str
-    client: str
-    """The client's address, for rate limits."""
-    _send: Send
-    caller: Principal | None = None
-    started: bool = False
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def principal(self) -> Principal:
-        """Who asks. Every verb but OPTIONS has one."""
-        assert self.caller is not None, "OPTIONS has no principal"
-        return self.caller
 
     @property
     def method(self) -> str:
@@ -55,19 +34,9 @@ class Exchange:
         return method
 
     @property
-    def head_only(self) -> bool:
-        """Whether the answer's body stays out (HEAD)."""
-        return self.method == "HEAD"
-
-    @property
     def stall_timeout_s(self) -> float:
         """How long a reader of the answer may take nothing."""
         return self.services.idle_timeout_s
-
-    async def send(self, message: Message) -> None:
-        """ASGI's send, noting that the answer has begun."""
-        self.started = True
-        await self._send(message)
 
     async def answer(self, status: int, body: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
         """Answer with a status, and XML if there is some."""
