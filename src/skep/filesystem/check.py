@@ -19,7 +19,7 @@ from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.filesystem import shares, spaces, trash, tree
+from skep.filesystem import facts, shares, spaces, trash, tree
 from skep.filesystem.findings import Finding, Page
 from skep.filesystem.names import check_name
 from skep.filesystem.uploads import checking
@@ -126,7 +126,7 @@ _COUNT_BELOW = prepared(_below())
 
 async def check(db: Database) -> AsyncIterator[Finding]:
     """All findings. Uploads may go on meanwhile; each page is looked at in one consistent view."""
-    for one in (_check_nodes, _check_versions, _check_spaces, _check_shares, checking.check_page):
+    for one in (_check_nodes, _check_versions, _check_spaces, _check_shares, checking.check_page, facts.check_page):
         after: Id | None = b""
         while after is not None:
             findings, after = await db.read(_page(one, after))

@@ -17,7 +17,7 @@ from skep.base.errors import InUse, NodeNotFound, VersionNotFound
 from skep.base.ids import Id
 from skep.db import Statement, Transaction, prepared, upsert
 from skep.db import schema as s
-from skep.filesystem import facts, trash, tree, versions
+from skep.filesystem import facts, locks, trash, tree, versions
 from skep.filesystem.books import Books
 from skep.filesystem.facts import Facts
 from skep.filesystem.flat import Entry, Key
@@ -325,6 +325,8 @@ def drop_version(tx: Transaction, books: Books, space: Space, found: Found, acto
     if version.id != node.version_id:
         versions.let_go(tx, books, space, [gone])
         return Removed(version_id=version.id)
+    if found.place is not None:
+        locks.require_writable(tx, books, space, actor_id, found.place.chain, node.id)
     older = versions.page(tx, node.id, version.number, 1)
     if older:
         versions.step_back(tx, books, space, node, older[0], found.place, actor_id)

@@ -9,8 +9,12 @@ import hashlib
 import pytest
 
 from skep.auth import internal_principal
+from skep.db import prepared
+from skep.db.schema import access_keys, facts
+from skep.filesystem import check
 from skep.frontends.s3 import sigv4
 from skep.frontends.s3.chunked import LINE_BYTES_MAX
+from skep.testing.hive import PASSWORD
 from skep.testing.s3 import code_of, signer_of, sigv4_date
 
 MINUTE_US = 60_000_000
@@ -294,9 +298,6 @@ async def test_the_hive_s_own_failures_are_told_in_s3_s_words(ada):
 
 
 async def test_secrets_are_sealed_and_not_logged(ada, hive):
-    from skep.db import prepared
-    from skep.db.schema import access_keys
-
     rows = await hive.hive.db.read(
         lambda tx: tx.rows(prepared(access_keys.select().with_only_columns(access_keys.c.sealed_secret)))
     )
@@ -314,3 +315,34 @@ async def test_what_is_refused_at_the_edge_is_told_in_s3_s_words_too(ada, hive):
     assert (answer.status_code, code_of(answer)) == (503, "ServiceUnavailable")
     assert (await ada.client.get("/api/auth/me")).json()["code"] == "shutting-down"
     hive.hive.edge.stopping = False
+
+
+async def test_a_lock_of_another_door_is_kept(ada, hive):
+    await ada.send("PUT", "/bucket/locked", body=b"old")
+    pair = await hive.hive.auth.login("ada", PASSWORD)
+    client = hive.anonymous
+    body = (
+        '<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype>'
+        "</d:lockinfo>"
+    )
+    bearer = {"authorization": f"Bearer {pair.access_token}"}
+    assert (await client.request("LOCK", "/dav/bucket/locked", content=body, headers=bearer)).status_code == 200
+    assert code_of(await ada.send("PUT", "/bucket/locked", body=b"new")) == "OperationAborted"
+    assert code_of(await ada.send("DELETE", "/bucket/locked")) == "OperationAborted"
+    assert await _content(ada, "/bucket/locked") == b"old"
+
+
+async def test_nothing_is_left_of_what_was_deleted_for_good(ada, hive):
+    filesystem = hive.hive.filesystem
+    headers = {"x-amz-meta-a": "1"}
+    for number in range(3):
+        await ada.send("PUT", "/bucket/d/k", body=b"%d" % number, headers=headers)
+    await ada.send("PUT", "/bucket/e/", headers=headers)
+    for key in ("/bucket/d/k", "/bucket/e/"):
+        assert (await ada.send("DELETE", key)).status_code == 204
+    pair = await hive.hive.auth.login("ada", PASSWORD)
+    await filesystem.empty_trash(await hive.hive.auth.authenticate_token(pair.access_token))
+    rows = await hive.hive.db.read(lambda tx: tx.rows(prepared(facts.select())))
+    assert rows == []
+    assert (await ada.send("DELETE", "/bucket")).status_code == 204
+    assert [finding async for finding in check(hive.hive.db)] == []
