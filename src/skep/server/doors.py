@@ -26,6 +26,7 @@ from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
 from skep.frontends.s3.app import S3App
 from skep.frontends.s3.call import Services as S3Services
+from skep.frontends.s3.known_buckets import KnownBuckets
 from skep.frontends.tus.app import tus_app
 from skep.frontends.tus.services import TusGround
 from skep.frontends.webdav.app import webdav_app
@@ -145,6 +146,7 @@ def _s3(ground: Ground) -> App:
             auth=ground.auth,
             filesystem=ground.filesystem,
             clock=ground.clock,
+            known=KnownBuckets(ground.clock),
             uploads=ground.services.uploads,
             body_limit_bytes=settings.server.body_limit_bytes,
             idle_timeout_s=settings.server.idle_timeout_s,

@@ -29,4 +29,5 @@ async def put_bucket_versioning(call: Call) -> None:
         raise Refusal("NotImplemented", "There is no MFA delete here.")
     call.check_whole_bucket()
     await call.filesystem.set_bucket(call.principal, call.space_id, call.bucket, {"versioning": wanted})
+    call.services.known.forget()
     await call.answer(200)

@@ -71,6 +71,7 @@ async def delete_bucket(call: Call) -> None:
     name = call.bucket
     call.check_whole_bucket()
     await call.filesystem.remove_bucket(call.principal, call.space_id, name)
+    call.services.known.forget()
     await call.answer(204)
 
 

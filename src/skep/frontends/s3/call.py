@@ -15,11 +15,13 @@ from skep.frontends.common.asgi import Message, Scope, Send
 from skep.frontends.common.body import Body
 from skep.frontends.common.headers import Headers
 from skep.frontends.s3.errors import Refusal
+from skep.frontends.s3.known_buckets import KnownBuckets
 from skep.frontends.s3.xmltext import XML_TYPE, document
 
 if TYPE_CHECKING:
     from skep.auth import Auth, Principal
     from skep.filesystem import Filesystem
+    from skep.filesystem.keyed import Bucket
     from skep.frontends.s3.signing import Signed
 
 KEY_BYTES_MAX = 1024
@@ -32,6 +34,7 @@ class Services:
     auth: Auth
     filesystem: Filesystem
     clock: Clock
+    known: KnownBuckets
     uploads: FairGate
     """How many uploads run at once."""
     body_limit_bytes: int
@@ -90,6 +93,15 @@ class Call:
     def space_id(self) -> Id | None:
         """The space of the access key; None: the user's own."""
         return self.signed.grant.info.space_id
+
+    async def bucket_facts(self) -> Bucket:
+        """The bucket, as it was a moment ago. Raises BucketNotFound."""
+        key = (self.principal.user_id, self.space_id, self.bucket)
+        known = self.services.known.get(key)
+        if known is None:
+            known = await self.filesystem.bucket(self.principal, self.space_id, self.bucket)
+            self.services.known.put(key, known)
+        return known
 
     async def home_id(self) -> Id:
         """The id of the space."""

@@ -29,7 +29,7 @@ async def put_object(call: Call) -> None:
     if key.is_directory:
         await _mark_directory(call, key, said, payload)
         return
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.bucket_facts()
     conditions = await write_conditions(call, key)
     async with call.services.uploads.enter_as(call.principal.user_id):
         result = await store(call, key, payload, said, conditions)
