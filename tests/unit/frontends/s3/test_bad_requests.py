@@ -327,8 +327,8 @@ async def test_a_lock_of_another_door_is_kept(ada, hive):
     )
     bearer = {"authorization": f"Bearer {pair.access_token}"}
     assert (await client.request("LOCK", "/dav/bucket/locked", content=body, headers=bearer)).status_code == 200
-    assert code_of(await ada.send("PUT", "/bucket/locked", body=b"new")) == "OperationAborted"
-    assert code_of(await ada.send("DELETE", "/bucket/locked")) == "OperationAborted"
+    assert code_of(await ada.send("PUT", "/bucket/locked", body=b"new")) == "XSkepLocked"
+    assert code_of(await ada.send("DELETE", "/bucket/locked")) == "XSkepLocked"
     assert await _content(ada, "/bucket/locked") == b"old"
 
 
