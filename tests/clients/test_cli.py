@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from skep.testing.clouds.base import CLIENT_ID, CLIENT_SECRET
+from skep.testing.clouds.dropbox import DropboxDouble
+
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 LIMIT_S = 120
@@ -380,6 +383,44 @@ def test_down_and_up_again_keeps_everything(skep: Program) -> None:
 def test_a_second_hive_on_the_same_data_is_refused(skep: Program) -> None:
     said = skep("serve", "--port", str(free_port()), exits=1)
     assert str(skep.home / "hive") in said
+
+
+FOLLOW = """#!{python}
+import sys, urllib.request
+opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+try:
+    opener.open(sys.argv[1], timeout=20)
+except OSError:
+    pass
+"""
+
+
+def test_a_cloud_account_becomes_a_store(skep: Program) -> None:
+    """As in docs/operate/clouds.md, with a browser that grants at once and a double of Dropbox."""
+    double = DropboxDouble()
+    browser = skep.home / "browser"
+    browser.write_text(FOLLOW.format(python=sys.executable))
+    browser.chmod(0o755)
+    with double.served():
+        missing = skep("store", "add", "dbx", "dropbox:", exits=5)
+        assert "skep cloud provider set dropbox" in missing
+        at = ("--client-id", CLIENT_ID, "--secret-stdin", "--at", double.base_url)
+        made = skep.json("cloud", "provider", "set", "dropbox", *at, typed=CLIENT_SECRET + "\n")
+        assert made["redirect_uri"] == f"{skep.url}/api/cloud/login/dropbox/complete"
+        double.redirects = {made["redirect_uri"]}
+        with_browser = Program(skep.home, skep.port, {"BROWSER": f"{browser} %s"})
+        added = with_browser.json("store", "add", "dbx", "dropbox:", "--zone", "dropbox")
+        assert (added["url"], added["healthy"]) == (f"dropbox:{double.account_id}", True)
+        assert skep.json("cloud")[0]["label"] == "ada@example.com"
+        assert "ada@example.com" in skep("cloud", "ls")
+        again = with_browser("store", "add", "dbx2", "dropbox:", exits=5)
+        assert "is a store of this hive already" in again
+        assert skep.json("store", "check", "dbx")["passed"]
+        skep("store", "rm", "dbx", "--yes")
+        assert not double.refresh
+        assert skep.json("cloud") == []
+        written = b"".join(path.read_bytes() for path in (skep.home / "hive").rglob("*") if path.is_file())
+        assert CLIENT_SECRET.encode() not in written, "neither a log nor the database has it in the clear"
 
 
 def test_a_hive_comes_back_from_its_stores_and_its_key_alone(skep: Program) -> None:

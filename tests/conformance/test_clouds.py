@@ -6,9 +6,17 @@ import pytest
 
 from skep.stores.conformance import CHECKS, check
 from skep.testing.clouds.base import CloudDouble
+from skep.testing.clouds.box import BoxDouble
 from skep.testing.clouds.dropbox import DropboxDouble
+from skep.testing.clouds.gdrive import DriveDouble
+from skep.testing.clouds.onedrive import OneDriveDouble
 
-DOUBLES: dict[str, type[CloudDouble]] = {"dropbox": DropboxDouble}
+DOUBLES: dict[str, type[CloudDouble]] = {
+    "dropbox": DropboxDouble,
+    "gdrive": DriveDouble,
+    "onedrive": OneDriveDouble,
+    "box": BoxDouble,
+}
 
 
 @pytest.mark.parametrize("lag", [0, 3])

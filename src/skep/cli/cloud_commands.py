@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from skep.base.errors import SkepError
 from skep.cli.options import ListingGroup, confirmed, with_hive
 from skep.cli.output import Output, human_time, shown, table
 from skep.cli.store_secrets import secret_of
 from skep.client.hive import Hive
+from skep.client.problems import error_class
 
 
 @click.group(cls=ListingGroup)
@@ -137,6 +137,6 @@ def granted(output: Output, hive: Hive, name: str, *, relink: bool = False, brow
         webbrowser.open(login["link"])
     login = hive.clouds.wait_for_login(login)
     if login["state"] != "granted":
-        raise SkepError(login["error"] or "the login failed", code=login["code"])
+        raise error_class(login["code"] or "")(login["error"] or "the login failed")
     grant: dict[str, Any] = login["grant"]
     return grant

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skep.base.errors import BadInput
 from skep.cli.options import with_output
 from skep.cli.output import Output, human_time, shown
 
@@ -32,10 +33,18 @@ UNREADABLE_SHOWN = 10
     "--store", "stores", multiple=True, required=True, metavar="URL", help="A store of the hive (repeatable)."
 )
 @click.option(
+    "--secrets",
+    "secrets_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON file with the secrets of stores that need one, by their URLs.",
+)
+@click.option(
     "--data-dir", type=click.Path(path_type=str), help="The new hive's data directory (default: the setting)."
 )
 @with_output
-def recover(output: Output, key_file: Path | None, stores: tuple[str, ...], data_dir: str | None) -> None:
+def recover(
+    output: Output, key_file: Path | None, stores: tuple[str, ...], secrets_file: Path | None, data_dir: str | None
+) -> None:
     """Rebuild a hive from its stores and its master key.
 
     For when the machine, or its database, is gone. Name all stores that are left, as they are reached
@@ -56,9 +65,22 @@ def recover(output: Output, key_file: Path | None, stores: tuple[str, ...], data
 
     settings = load_settings({"data_dir": os.path.abspath(data_dir)} if data_dir else {})
     master = None if key_file is None else MasterKey.from_file(key_file)
+    secrets = _secrets(secrets_file)
     with _progress(output) as report:
-        result = asyncio.run(run(settings, master, stores, clock=SystemClock(), report=report))
+        result = asyncio.run(run(settings, master, stores, clock=SystemClock(), report=report, secrets=secrets))
     output.value(_as_json(result), lambda: _as_text(result))
+
+
+def _secrets(path: Path | None) -> dict[str, str]:
+    """The secrets of a file by URL. Raises BadInput, without repeating any."""
+    import msgspec
+
+    if path is None:
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadInput(f'{path} is not a JSON object of URLs and secrets: {{"s3://...": "ID:SECRET"}}') from None
 
 
 def _as_json(result: Recovery) -> dict[str, object]:

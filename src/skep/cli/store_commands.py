@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from skep.base.errors import AlreadyExists
 from skep.cli.exits import DONE, FAILED
 from skep.cli.options import SIZE, ListingGroup, confirmed, with_hive, with_output
 from skep.cli.output import Output, human_duration, human_size, human_time, shown, table
 from skep.cli.rebalance_command import store_rebalance
-from skep.cli.store_secrets import secret_of
+from skep.cli.store_secrets import asked, secret_of
 from skep.cli.store_terms import store_cost, store_set
 from skep.client.hive import Hive
 
@@ -93,12 +94,15 @@ def store_add(
       skep store add disk2 fs:///mnt/disk2 --zone disk2
       skep store add small fs:///mnt/usb --zone usb --capacity 50GB
       skep store add dbx dropbox: --zone dropbox
+      skep store add nas webdav+https://ada@nas.example.com/dav/skep --zone nas
       skep store add b2 's3://bucket/skep?endpoint=https://s3.eu.example.com' --key-id K1 --capacity 500GB
     """
-    secret = secret_of(key_id, secret_stdin)
+    secret = _secret(url, key_id, secret_stdin)
     if url.rstrip("/") in _CLOUDS:
         from skep.cli.cloud_commands import granted
 
+        if any(known["name"] == name for known in hive.administration.stores()):
+            raise AlreadyExists(f"a store named {name!r} is there: `skep store ls` shows it")
         url = granted(output, hive, url.partition(":")[0])["url"]
     made = hive.administration.add_store(name, url, zone or name, capacity, secret)
     output.value(made, lambda: _table([made]))
@@ -186,13 +190,21 @@ def store_check(output: Output, place: str, key_id: str | None, secret_stdin: bo
       skep store check disk2
     """
     if ":" in place:
-        results = _check_url(output, place, secret_of(key_id, secret_stdin))
+        results = _check_url(output, place, _secret(place, key_id, secret_stdin))
     else:
         results = _check_named(output, place, hive_url)
     failed = [result for result in results if result["outcome"] == "failed"]
     verdict = f"{len(failed)} of {len(results)} checks FAILED" if failed else "it behaves as a store must"
     output.value({"passed": not failed, "results": results}, verdict)
     return FAILED if failed else DONE
+
+
+def _secret(url: str, key_id: str | None, from_stdin: bool) -> str | None:
+    """What goes with a URL: one that names a user needs a password."""
+    secret = secret_of(key_id, from_stdin)
+    if secret is None and url.startswith("webdav+") and "@" in url:
+        return asked("Password")
+    return secret
 
 
 def _check_url(output: Output, url: str, secret: str | None) -> list[dict[str, Any]]:

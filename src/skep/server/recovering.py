@@ -7,7 +7,7 @@ one that a recovery has begun to fill carries a mark until it is done, so that i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from skep.base.clock import Clock
@@ -28,19 +28,25 @@ from skep.stores.identity import claimable
 
 
 async def recover(
-    settings: Settings, master: MasterKey | None, store_urls: Sequence[str], *, clock: Clock, report: Report
+    settings: Settings,
+    master: MasterKey | None,
+    store_urls: Sequence[str],
+    *,
+    clock: Clock,
+    report: Report,
+    secrets: Mapping[str, str] | None = None,
 ) -> Recovery:
     """Rebuild a hive into the (empty) database of these settings; keeps the key file where they say.
 
     Without ``master`` the key comes from where the settings say, or from their passphrase and the salt
-    that the snapshots carry. ``report`` is told of (step, done, total). Raises AlreadyExists (a hive is
-    there), BadInput (no stores of one hive), StoreUnavailable, KeyMissing, KeyWrong, DataLost.
+    that the snapshots carry. ``report`` is told of (step, done, total); ``secrets`` has those of stores by URL. Raises
+    AlreadyExists (a hive is there), BadInput (no stores of one hive), StoreUnavailable, KeyMissing, KeyWrong, DataLost.
     """
     data_dir = settings.data_path()
     await asyncio.to_thread(data_dir.mkdir, parents=True, mode=0o700, exist_ok=True)
     with DataDirectoryLock(data_dir), DatabaseLock(settings.database_url()):
         async with AsyncExitStack() as closing:
-            stores = await _find_stores(store_urls, opener(clock, store_pace(settings)), closing)
+            stores = await _find_stores(store_urls, secrets or {}, opener(clock, store_pace(settings)), closing)
             key = master or await _key_of_settings(settings, stores)
             db = await _empty_database(settings, clock, closing)
             return await Recoverer(db, key, stores, _load).run(report, lambda: _keep_key(settings, master))
@@ -81,11 +87,13 @@ async def _load(db: Database, parts: AsyncIterator[bytes], last: Callable[[Trans
     await load(db, parts, last)
 
 
-async def _find_stores(urls: Sequence[str], open_one: OpenStore, closing: AsyncExitStack) -> list[FoundStore]:
+async def _find_stores(
+    urls: Sequence[str], secrets: Mapping[str, str], open_one: OpenStore, closing: AsyncExitStack
+) -> list[FoundStore]:
     """The given places, each with the mark that says whose it is. Raises BadInput, StoreUnavailable."""
     found = []
     for url in urls:
-        store = open_one(url, None)
+        store = open_one(url, secrets[url].encode() if url in secrets else None)
         closing.push_async_callback(store.close)
         marked = claimable(store)
         identity = None if marked is None else await marked.identity()

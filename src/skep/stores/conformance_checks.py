@@ -13,6 +13,8 @@ from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
 T = TypeVar("T")
 
 _TIMEOUT_S = 120.0
+_LAGGING_ROUNDS = 4
+"""How often what is left is listed and deleted where a listing may show it late."""
 _BAD_KEYS = (
     "", "/", "/a", "a/", "a//b", ".", "..", "a/.", "a/../b", "./a", "A", "a b", "a\\b", "a\0", "a\n", "a+", "é", "a:b",
     "a" * 201,
@@ -71,8 +73,9 @@ class Place:
     async def clean_up(self) -> str:
         """Delete what the check put and close its stores; what went wrong, or nothing."""
         try:
-            for info in await listed(self.store, f"{self.prefix}/", ""):
-                await limited(self.store.delete(info.key))
+            for _ in range(1 if self.store.properties.listing_is_consistent else _LAGGING_ROUNDS):
+                for info in await listed(self.store, f"{self.prefix}/", ""):
+                    await limited(self.store.delete(info.key))
             left = await listed(self.store, f"{self.prefix}/", "")
             return f"{len(left)} objects could not be deleted, such as {left[0].key}" if left else ""
         except Exception as error:  # the check's own finding matters more

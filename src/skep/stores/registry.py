@@ -24,7 +24,12 @@ from skep.stores.protocol import Store
 from skep.stores.providers import PROVIDERS
 from skep.stores.url import StoreUrl, nearest, parse_store_url
 
-_CLOUDS = {"dropbox": ("dropbox", "Dropbox")}
+_CLOUDS = {
+    "dropbox": ("dropbox", "Dropbox"),
+    "gdrive": ("gdrive", "GoogleDrive"),
+    "onedrive": ("onedrive", "OneDrive"),
+    "box": ("box", "Box"),
+}
 """Module and class of each provider's driver."""
 
 
@@ -73,6 +78,18 @@ def drivers(links: Links | None = None) -> tuple[Driver, ...]:
             )
             for provider in PROVIDERS.values()
             if provider.name in _CLOUDS
+        ),
+        *(
+            Driver(
+                scheme,
+                f"{scheme}://user@host/path",
+                "a folder of a WebDAV server; the password is the secret",
+                (),
+                takes_secret=True,
+                open=_open_webdav,
+                takes_user=True,
+            )
+            for scheme in ("webdav+https", "webdav+http")
         ),
         Driver(
             "array",
@@ -137,6 +154,12 @@ def _open_s3(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Stor
     from skep.stores.drivers.s3 import S3Config, S3Store  # its library is not installed on desktops
 
     return S3Store(S3Config.from_url(url, secret))
+
+
+def _open_webdav(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:
+    from skep.stores.drivers.cloud.webdav import open_webdav  # its XML library is not installed on desktops
+
+    return open_webdav(url, secret)
 
 
 def _open_cloud(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,14 +13,10 @@ import httpx
 import pytest
 
 from skep.stores.drivers.cloud.dropbox import BLOCK_BYTES, content_hash
+from skep.testing.clouds import examples as shapes
 from skep.testing.clouds.base import CLIENT_ID, CLIENT_SECRET
 from skep.testing.clouds.dropbox import DropboxDouble
 
-_spec = importlib.util.spec_from_file_location("cloud_examples", Path(__file__).with_name("examples.py"))
-assert _spec is not None
-assert _spec.loader is not None
-shapes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(shapes)
 EXAMPLES = shapes.examples("dropbox")
 
 

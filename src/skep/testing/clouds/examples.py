@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-VECTORS = Path(__file__).parents[3] / "vectors" / "clouds"
+VECTORS = Path(__file__).parents[4] / "tests" / "vectors" / "clouds"
+"""In a checkout; the wheel has no tests."""
 
 
 def examples(provider: str) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def differences(shown: Any, wanted: Any, at: str = "") -> list[str]:
         return differences(shown[0], wanted[0], f"{at}[0]") if shown and wanted else []
     if type(shown) is not type(wanted):
         return [f"{at}: {type(shown).__name__} instead of {type(wanted).__name__}"]
-    word = at.endswith((".error_summary", "[.tag]", ".code", ".type", ".kind", ".error", ".reason", "..tag"))
+    word = at.endswith((".error_summary", ".code", ".kind", ".error", ".reason", "..tag")) and isinstance(wanted, str)
     if word and str(shown).rstrip("/.").split("/")[:2] != str(wanted).rstrip("/.").split("/")[:2]:
         return [f"{at}: {shown!r} instead of {wanted!r}"]
     return []
