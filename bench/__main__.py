@@ -21,6 +21,7 @@ from bench.coding import coding
 from bench.dedup import dedup
 from bench.figures import Row, table
 from bench.growth import growth
+from bench.live_streams import live_streams
 from bench.memory import memory
 from bench.pipeline import pipeline
 from bench.plan import Plan, plan
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "s3": s3,
     "dedup": dedup,
     "memory": memory,
+    "live-streams": live_streams,
     "growth": growth,
     "webdav": webdav,
     "agent-links": agent_links,

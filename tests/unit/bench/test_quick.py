@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-MEASUREMENTS = ("upload", "download", "pipeline", "coding", "small-files", "memory", "growth")
+MEASUREMENTS = ("upload", "download", "pipeline", "coding", "small-files", "memory", "live-streams", "growth")
 
 
 def bench(place: Path, *names: str) -> str:
