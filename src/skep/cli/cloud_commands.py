@@ -118,7 +118,7 @@ def provider_set(
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_hive
 def provider_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
-    """Forget the hive's app keys at a provider; its stores can then refresh no token."""
+    """Forget the app keys at a provider: no token is refreshed then."""
     confirmed(f"Forget the app keys at {shown(name)}?", yes)
     hive.clouds.forget_provider(name)
     output.value({"removed": name})

@@ -22,7 +22,7 @@ def s3() -> None:
 
 @s3.group("key", cls=ListingGroup)
 def key() -> None:
-    """Access keys: a name and a secret that an S3 client signs its requests with."""
+    """Access keys: what an S3 client signs its requests with."""
 
 
 @key.command("create")
@@ -43,7 +43,7 @@ def key_create(
     space: str | None,
     expires: str | None,
 ) -> None:
-    """Make an access key for one program and print it with its secret, once.
+    """Make an access key and print it with its secret, once.
 
     \b
     Example:

@@ -57,7 +57,7 @@ def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
 @space_option
 @with_hive
 def scheme_mine(output: Output, hive: Hive, scheme: str | None, space: str | None) -> None:
-    """Show or choose how your own new files are kept, within what the hive allows.
+    """Show or choose how your new files are kept, if the hive allows.
 
     `default` goes back to the hive's scheme. What is stored already stays as it is.
 

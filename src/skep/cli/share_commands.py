@@ -80,7 +80,7 @@ def share_add(
     may_share: bool,
     space: str | None,
 ) -> None:
-    """Share a file or a directory with a user or a group, or change what they may.
+    """Share a file or directory with a user or group.
 
     It shows for them once they accept it. What they add counts against your quota.
 
@@ -103,7 +103,7 @@ def share_add(
 @space_option
 @with_hive
 def share_rm(output: Output, hive: Hive, which: str, user: str | None, group: str | None, space: str | None) -> None:
-    """Take shares back: of a path all, or those with one user or group; or one by its id.
+    """Take shares back: all of a path, of one holder, or one by id.
 
     What was passed on of them ends too.
     """

@@ -49,7 +49,7 @@ def ssh_key_ls(output: Output, hive: Hive) -> None:
 )
 @with_hive
 def ssh_key_add(output: Output, hive: Hive, public_key_file: TextIO, name: str, scopes: tuple[str, ...]) -> None:
-    """Let whoever holds a key sign in over SFTP; FILE is its public half, - is standard input.
+    """Let a key sign in over SFTP; FILE is its public half, or -.
 
     \b
     Example:
