@@ -14,6 +14,7 @@ from skep.testing.process import RunningHive, made_hive
 from .network import Home, household
 
 CONTENT_BYTES = 3_000_000
+SHARE_BYTES = 2 << 30
 
 
 @pytest.fixture
@@ -36,6 +37,9 @@ def hive(tmp_path: Path) -> Iterator[RunningHive]:
                 "/api/admin/stores", json={"name": name, "url": f"fs://{tmp_path / name}", "zone": name}
             )
             assert answer.status_code == 201, answer.text
+        for name in ("local", "d2", "d3"):  # as large as what the agent lends: it then gets three of four packs
+            answer = client.patch(f"/api/admin/stores/{name}", json={"capacity_bytes": SHARE_BYTES})
+            assert answer.status_code == 200, answer.text
         client.put("/api/admin/scheme", json={"scheme": "ec(2,1)"})
     yield running
     running.stop(9)
@@ -58,12 +62,12 @@ def noise(seed: int) -> bytes:
 def join(hive: RunningHive, home: Home, desk: RunningAgent, *arguments: str) -> None:
     """Let the agent join from behind its router."""
     url = f"http://{home.hive_host}:{hive.url.rpartition(':')[2]}"
-    desk.join(hive, "desk", *arguments, url=url)
+    desk.join(hive, "desk", "--share", "2GB", *arguments, url=url)
     wait_for("desk is a store", lambda: agents_of(hive)["desk"]["store"])
 
 
 def fill(hive: RunningHive, desk: RunningAgent, *, files: range) -> None:
-    """Put files until the agent holds some shards."""
+    """Put files."""
     with hive.client() as client:
         for number in files:
             put = client.put("/api/filesystem/data", params={"path": f"/{number}"}, content=noise(number))
