@@ -4,24 +4,25 @@
     ├── BadInput            the request can never succeed as it stands
     │   ├── InvalidName, InvalidPath, InvalidId, InvalidScheme, InvalidSize
     │   ├── InvalidRange, InvalidCursor, InvalidSetting, InvalidStoreUrl
-    │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch, UntrustedCertificate
+    │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch, UntrustedCertificate, InvalidStack
     ├── Denied
     │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired
     │   └── Forbidden
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
     │              ObjectNotFound, UploadNotFound → UploadExpired,
-    │              BucketNotFound, AgentNotFound
+    │              BucketNotFound, AgentNotFound, JobNotFound, ImageNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, IdentityInUse, CursorTooOld,
     │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
-    │              Locked
+    │              Locked, JobDiffers, JobNotRunning, PortInUse
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
     │                  TooManyUploads
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
     │   ├── StoreUnavailable → StoreRefused (retrying cannot help), StoreOffline
-    │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy
+    │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable
     │   └── ShuttingDown, TimedOut, ClientGone
+    ├── Unsuccessful → CommandFailed, BuildFailed
     ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
                         DatabaseInUse, DataDirectoryInUse
@@ -134,6 +135,12 @@ class ChecksumMismatch(BadInput):
     """The bytes received do not have the digest that the sender declared."""
 
     code = "checksum-mismatch"
+
+
+class InvalidStack(BadInput):
+    """A stack file cannot be understood; ``details`` say the line and column of each thing that is wrong."""
+
+    code = "invalid-stack"
 
 
 class Denied(SkepError):
@@ -256,6 +263,18 @@ class AgentNotFound(NotFound):
     code = "agent-not-found"
 
 
+class JobNotFound(NotFound):
+    """No such job on that host, or in that stack."""
+
+    code = "job-not-found"
+
+
+class ImageNotFound(NotFound):
+    """The image is neither on the host nor where it should be fetched from."""
+
+    code = "image-not-found"
+
+
 class Conflict(SkepError):
     """The request contradicts the present state."""
 
@@ -334,6 +353,24 @@ class Locked(Conflict):
     """Somebody holds a lock on it: wait for them, or present the lock's token (``Lock-Token``)."""
 
     code = "locked"
+
+
+class JobDiffers(Conflict):
+    """A job of that id is there and is made of another spec: a changed job needs another id."""
+
+    code = "job-differs"
+
+
+class JobNotRunning(Conflict):
+    """The job is there and does not run."""
+
+    code = "job-not-running"
+
+
+class PortInUse(Conflict):
+    """A fixed port of a host is taken by another program."""
+
+    code = "port-in-use"
 
 
 class LimitReached(SkepError):
@@ -459,6 +496,18 @@ class QuorumNotReached(Unavailable):
     code = "quorum-not-reached"
 
 
+class HostUnavailable(Unavailable):
+    """A host cannot be reached, or does not let us in; whether a command ran there is not known."""
+
+    code = "host-unavailable"
+
+
+class EngineUnavailable(Unavailable):
+    """What runs jobs on a host does not answer; whether it did what it was told is not known."""
+
+    code = "engine-unavailable"
+
+
 class DatabaseBusy(Unavailable):
     """The database is locked by another for longer than we wait, or does not answer."""
 
@@ -481,6 +530,24 @@ class ClientGone(Unavailable):
     """The client closed the connection before its request was whole."""
 
     code = "client-gone"
+
+
+class Unsuccessful(SkepError):
+    """A program that was run ended with a failure of its own."""
+
+    code = "unsuccessful"
+
+
+class CommandFailed(Unsuccessful):
+    """A command on a host ended with another exit code than 0."""
+
+    code = "command-failed"
+
+
+class BuildFailed(Unsuccessful):
+    """An image could not be made; ``details['last_lines']`` are the last that its build said."""
+
+    code = "build-failed"
 
 
 class LocalFailure(SkepError):
