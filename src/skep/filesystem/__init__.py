@@ -17,6 +17,7 @@ from __future__ import annotations
 from skep.filesystem.check import KeptManifest, check, manifests, repair
 from skep.filesystem.content import FileContent
 from skep.filesystem.digests import Digests
+from skep.filesystem.entries import Entries, EntryRow, Wants, rows_of
 from skep.filesystem.findings import Finding
 from skep.filesystem.hooks import SpaceHooks
 from skep.filesystem.names import check_name, split_path
@@ -53,6 +54,8 @@ __all__ = [
     "Digests",
     "Draft",
     "DurabilityInfo",
+    "Entries",
+    "EntryRow",
     "Expected",
     "FileContent",
     "Filesystem",
@@ -74,10 +77,12 @@ __all__ = [
     "Upload",
     "UploadExpiry",
     "VersionInfo",
+    "Wants",
     "WriteResult",
     "check",
     "check_name",
     "manifests",
     "repair",
+    "rows_of",
     "split_path",
 ]

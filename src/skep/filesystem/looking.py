@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import count as count_from
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from skep.base.errors import BadInput, InvalidCursor, InvalidSize, NodeNotFound, SpaceNotFound
 from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
 from skep.events import Change, decode_cursor, encode_cursor
-from skep.filesystem import access, info, listing, share_changes, spaces, tree, versions, views
+from skep.filesystem import access, entries, info, listing, share_changes, spaces, tree, versions, views
 from skep.filesystem.content import FileContent
 from skep.filesystem.core import READ, Core
+from skep.filesystem.entries import Entries, Wants
 from skep.filesystem.records import ChangePage, NodeInfo, SpaceInfo
 from skep.filesystem.spaces import Space
 
 if TYPE_CHECKING:
     from skep.auth.records import Principal
 
+T = TypeVar("T")
+NOTHING_MORE = Wants()
 CHANGES_MAX = 10_000
 """Changes in one page of the journal."""
 
@@ -118,6 +122,33 @@ class Looking(Core):
             directory = info.node_info(source.node, source.path)
             found = listing.listing(tx, directory, principal.user_id, depth, count, start, digests=digests)
             return found if source.space.seen is None else [info.seen(source.space, node) for node in found]
+
+        return await self._db.read(work)
+
+    async def listed(
+        self,
+        principal: Principal,
+        node_id: Id,
+        make: Callable[[Entries], T],
+        limit: int | None = None,
+        after: str = "",
+        *,
+        wants: Wants = NOTHING_MORE,
+    ) -> T:
+        """What ``make`` makes of a page of what is directly in a directory, of names after ``after``; a file has none.
+
+        ``make`` runs in the thread that reads, perhaps more than once, so it must do nothing but make.
+        Raises NodeNotFound.
+        """
+        principal.require(READ)
+        count = self._count(limit)
+
+        def work(tx: Transaction) -> T:
+            source = access.living(tx, principal, node_id, "read")
+            space, directory = source.space, (node_id, source.path)
+            if not source.node.is_directory:
+                return make(Entries(space.seen_id, *directory, (), None, {}, {}))
+            return make(entries.page(tx, space.seen_id, space.id, directory, principal.user_id, after, count, wants))
 
         return await self._db.read(work)
 

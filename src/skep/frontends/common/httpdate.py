@@ -13,15 +13,17 @@ _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
 
 def http_date(time_us: int) -> str:
     """The IMF-fixdate of a time in microseconds, rounded down to the second, within the years 1 to 9999."""
-    days, second = divmod(min(max(time_us // _SECOND_US, _FIRST_S), _LAST_S), 86_400)
-    minute, second = divmod(second, 60)
-    return f"{_day(days)} {minute // 60:02d}:{minute % 60:02d}:{second:02d} GMT"
+    second = min(max(time_us // _SECOND_US, _FIRST_S), _LAST_S)
+    return _minute(second // 60) + _SECONDS[second % 60]
 
 
-@lru_cache(4096)
-def _day(days: int) -> str:
-    """``Tue, 01 Jan 2030``: the slow part of a date, which the entries of a listing share."""
-    return formatdate(days * 86_400, usegmt=True)[:16]
+@lru_cache(8192)
+def _minute(minutes: int) -> str:
+    """``Tue, 01 Jan 2030 23:59:``: the slow part of a date, which entries of a listing share."""
+    return formatdate(minutes * 60, usegmt=True)[:23]
+
+
+_SECONDS = tuple(f"{second:02d} GMT" for second in range(60))
 
 
 def parse_http_date(text: str) -> int | None:

@@ -1,22 +1,25 @@
-"""Live properties: what of a node is shown under which name (RFC 4918 section 15, RFC 4331, RFC 6578).
+"""Live properties: what of nodes is shown under which name (RFC 4918 section 15, RFC 4331, RFC 6578).
 
-Each is a function from a node and the view of the request to a whole element, or None where a node has no such
-property. They are run for every node of a listing: no work that can be done once belongs in them.
+A listing has tens of thousands of nodes, so properties are made by the column: of a run of nodes that are all files, or
+all directories, each property is one shape for ``%`` and the values that go into it, or None where nodes of that kind
+have no such property. No work that can be done once for the run belongs in what is done for each node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from skep.base.ids import Id, id_text
-from skep.filesystem import LockInfo, NodeInfo, SpaceInfo
+from skep.filesystem import LockInfo, SpaceInfo
 from skep.frontends.common.httpdate import http_date
-from skep.frontends.common.xml import escape
+from skep.frontends.common.id_text import text_of
+from skep.frontends.common.xml import escape, escaped
 from skep.frontends.webdav.roots import Root
+from skep.frontends.webdav.runs import Run
 
 DAV = "{DAV:}"
 OWNCLOUD = "{http://owncloud.org/ns}"
@@ -48,11 +51,25 @@ class View:
     """The locks of the space that are in force."""
     free_bytes: int | None = None
     """Room in the hive's stores, whatever the quota allows."""
-    dead: Mapping[Id, Mapping[str, str]] = field(default_factory=dict)
-    """Dead properties by node and name."""
 
 
-Live: TypeAlias = Callable[[NodeInfo, View], str | None]
+class Part(NamedTuple):
+    """One property of all nodes of a run."""
+
+    shape: str
+    """Its element, as a format for ``%``."""
+    values: Iterable[object] | None = None
+    """What goes into the shape, for each node; None: the shape takes nothing."""
+    may_lack: bool = False
+    """Whether the values are whole elements, and empty where a node lacks the property."""
+
+
+Live: TypeAlias = Callable[[Run, View], Part | None]
+
+
+def constant(text: str) -> Part:
+    """The same element for every node."""
+    return Part(text.replace("%", "%%"))
 
 
 @lru_cache(DATES_MAX)
@@ -60,45 +77,50 @@ def _iso_date_of_second(time_s: int) -> str:
     return (_EPOCH + timedelta(seconds=time_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _creationdate(node: NodeInfo, view: View) -> str:
-    return f"<d:creationdate>{_iso_date_of_second(node.created_us // SECOND_US)}</d:creationdate>"
+def _creationdate(run: Run, view: View) -> Part:
+    return Part(
+        "<d:creationdate>%s</d:creationdate>", [_iso_date_of_second(us // SECOND_US) for us in run.created_us()]
+    )
 
 
-def _displayname(node: NodeInfo, view: View) -> str:
-    name = node.name or (view.space.name if view.space is not None else "")
-    return f"<d:displayname>{escape(name)}</d:displayname>"
+def _displayname(run: Run, view: View) -> Part:
+    names = run.names()
+    if run.is_root and view.space is not None:
+        names = [name or view.space.name for name in names]
+    return Part("<d:displayname>%s</d:displayname>", escaped(names))
 
 
-def _getcontentlength(node: NodeInfo, view: View) -> str | None:
-    return f"<d:getcontentlength>{node.size_bytes}</d:getcontentlength>" if node.kind == "file" else None
+def _getcontentlength(run: Run, view: View) -> Part | None:
+    return None if run.is_directory else Part("<d:getcontentlength>%s</d:getcontentlength>", run.sizes_bytes())
 
 
-def _getcontenttype(node: NodeInfo, view: View) -> str | None:
-    return f"<d:getcontenttype>{escape(node.mime)}</d:getcontenttype>" if node.kind == "file" else None
+def _getcontenttype(run: Run, view: View) -> Part | None:
+    return None if run.is_directory else Part("<d:getcontenttype>%s</d:getcontenttype>", escaped(run.mimes()))
 
 
-def _getetag(node: NodeInfo, view: View) -> str:
-    return f'<d:getetag>"{node.etag}"</d:getetag>'
+def _getetag(run: Run, view: View) -> Part:
+    return Part('<d:getetag>"%s"</d:getetag>', run.etags())
 
 
-def _getlastmodified(node: NodeInfo, view: View) -> str:
-    return f"<d:getlastmodified>{http_date(node.modified_us)}</d:getlastmodified>"
+def _getlastmodified(run: Run, view: View) -> Part:
+    return Part("<d:getlastmodified>%s</d:getlastmodified>", map(http_date, run.modified_us()))
 
 
-def _resourcetype(node: NodeInfo, view: View) -> str:
-    if node.kind == "directory":
-        return "<d:resourcetype><d:collection/></d:resourcetype>"
-    return "<d:resourcetype/>"
+def _resourcetype(run: Run, view: View) -> Part:
+    if run.is_directory:
+        return Part("<d:resourcetype><d:collection/></d:resourcetype>")
+    return Part("<d:resourcetype/>")
 
 
-def _supportedlock(node: NodeInfo, view: View) -> str:
-    return SUPPORTED_LOCK
+def _supportedlock(run: Run, view: View) -> Part:
+    return Part(SUPPORTED_LOCK)
 
 
-def _lockdiscovery(node: NodeInfo, view: View) -> str:
+def _lockdiscovery(run: Run, view: View) -> Part:
     if not view.locks:
-        return "<d:lockdiscovery/>"
-    return lock_discovery([lock for lock in view.locks if lock.covers(node.path)], view.root)
+        return Part("<d:lockdiscovery/>")
+    covering = ([lock for lock in view.locks if lock.covers(path)] for path in run.paths())
+    return Part("%s", [lock_discovery(locks, view.root) for locks in covering])
 
 
 def lock_discovery(locks: Sequence[LockInfo], root: Root) -> str:
@@ -123,49 +145,55 @@ def token_text(token: Id) -> str:
     return f"urn:uuid:{id_text(token)}"
 
 
-def _quota_used(node: NodeInfo, view: View) -> str | None:
-    if node.kind != "directory":
+def _quota_used(run: Run, view: View) -> Part | None:
+    if not run.is_directory:
         return None
-    used = view.space.used_bytes if view.space is not None and node.parent_id is None else node.size_bytes
-    return f"<d:quota-used-bytes>{used}</d:quota-used-bytes>"
+    used = [view.space.used_bytes] if view.space is not None and run.is_root else run.sizes_bytes()
+    return Part("<d:quota-used-bytes>%s</d:quota-used-bytes>", used)
 
 
-def _quota_available(node: NodeInfo, view: View) -> str | None:
-    if node.kind != "directory" or view.space is None:
+def _quota_available(run: Run, view: View) -> Part | None:
+    if not run.is_directory or view.space is None:
         return None
     known = [free for free in (view.space.free_bytes, view.free_bytes) if free is not None]
     free = min(known, default=None)
-    return None if free is None else f"<d:quota-available-bytes>{free}</d:quota-available-bytes>"
+    return None if free is None else Part(f"<d:quota-available-bytes>{free}</d:quota-available-bytes>")
 
 
-def _sync_token(node: NodeInfo, view: View) -> str | None:
-    if node.kind != "directory" or view.space is None:
+def _sync_token(run: Run, view: View) -> Part | None:
+    if not run.is_directory or view.space is None:
         return None
-    return f"<d:sync-token>{SYNC_PREFIX}{view.space.cursor}</d:sync-token>"
+    return constant(f"<d:sync-token>{SYNC_PREFIX}{view.space.cursor}</d:sync-token>")
 
 
-def _report_set(node: NodeInfo, view: View) -> str | None:
-    return _REPORTS if node.kind == "directory" else None
+def _report_set(run: Run, view: View) -> Part | None:
+    return Part(_REPORTS) if run.is_directory else None
 
 
-def _checksums(node: NodeInfo, view: View) -> str | None:
-    known = [f"{name}:{value.hex()}" for name, value in (("SHA1", node.sha1), ("MD5", node.md5)) if value]
+def _checksums(run: Run, view: View) -> Part | None:
+    return None if run.is_directory else Part("", list(map(_checksum, run.sha1s(), run.md5s())), may_lack=True)
+
+
+def _checksum(sha1: bytes | None, md5: bytes | None) -> str:
+    known = [f"{name}:{value.hex()}" for name, value in (("SHA1", sha1), ("MD5", md5)) if value]
     if not known:
-        return None
+        return ""
     return f'<o:checksums xmlns:o="http://owncloud.org/ns"><o:checksum>{" ".join(known)}</o:checksum></o:checksums>'
 
 
-def _owncloud_id(node: NodeInfo, view: View) -> str:
-    return f'<o:id xmlns:o="http://owncloud.org/ns">{id_text(node.id)}</o:id>'
+def _owncloud_id(run: Run, view: View) -> Part:
+    return Part('<o:id xmlns:o="http://owncloud.org/ns">%s</o:id>', map(text_of, run.ids()))
 
 
-def _owncloud_size(node: NodeInfo, view: View) -> str:
-    return f'<o:size xmlns:o="http://owncloud.org/ns">{node.size_bytes}</o:size>'
+def _owncloud_size(run: Run, view: View) -> Part:
+    return Part('<o:size xmlns:o="http://owncloud.org/ns">%s</o:size>', run.sizes_bytes())
 
 
-def _windows_modified(node: NodeInfo, view: View) -> str:
-    text = http_date(node.modified_us)
-    return f'<m:Win32LastModifiedTime xmlns:m="urn:schemas-microsoft-com:">{text}</m:Win32LastModifiedTime>'
+def _windows_modified(run: Run, view: View) -> Part:
+    return Part(
+        '<m:Win32LastModifiedTime xmlns:m="urn:schemas-microsoft-com:">%s</m:Win32LastModifiedTime>',
+        map(http_date, run.modified_us()),
+    )
 
 
 ALWAYS: Mapping[str, Live] = {

@@ -12,18 +12,18 @@ from typing import NamedTuple
 from lxml import etree
 
 from skep.base.errors import MalformedRequest
-from skep.filesystem import NodeInfo
+from skep.filesystem import Entries, NodeInfo, Wants
 from skep.frontends.common.dropbox import is_dropbox_root, node_at
-from skep.frontends.webdav import multistatus, request_headers
+from skep.frontends.webdav import multistatus, request_headers, runs
 from skep.frontends.webdav.exchange import Exchange
 from skep.frontends.webdav.multistatus import Writer
 from skep.frontends.webdav.properties import ALWAYS, DAV, LIVE, NEED_DIGESTS, NEED_LOCKS, NEED_SPACE, View
 from skep.frontends.webdav.refusals import Refusal
 from skep.frontends.webdav.roots import Place, Root, place_of, roots_of
+from skep.frontends.webdav.runs import NO_DEAD, Dead
 
 FIRST_PAGE = 250
-RUN_PAGES = 5
-"""Pages that are looked up together: each look waits for a thread, each page is written in one go."""
+"""Members of the first page: the client has something to read early."""
 NAMES_MAX = 500
 DEPTH_LEVELS_MAX = 1024
 
@@ -52,13 +52,13 @@ async def handle(exchange: Exchange) -> None:
     node = await node_at(filesystem, principal, place.root.space_id, place.path)
     view = await view_of(exchange, place, node, wanted)
     if depth == "0" or not node.is_directory or is_dropbox_root(node):
-        await _fill_dead(exchange, view, wanted, [node])
-        await exchange.answer(207, multistatus.BEGIN + wanted.writer(node, view) + multistatus.END)
+        await exchange.answer(207, multistatus.BEGIN + await _one(exchange, view, wanted, node) + multistatus.END)
     elif depth == "1":
         await exchange.stream(207, _members(exchange, view, wanted, node))
     else:
         below = await whole_tree(exchange, node, wanted)
-        await exchange.stream(207, written(exchange, view, wanted, [node, *below]))
+        head = await _one(exchange, view, wanted, node)
+        await exchange.stream(207, written(exchange, view, wanted, below, head=head))
 
 
 def wanted_of(root: etree._Element | None, *, brief: bool = False) -> Wanted:
@@ -115,24 +115,20 @@ async def view_of(exchange: Exchange, place: Place, node: NodeInfo, wanted: Want
 
 
 async def _members(exchange: Exchange, view: View, wanted: Wanted, top: NodeInfo) -> AsyncIterator[bytes]:
-    """A directory and what is in it, page by page."""
+    """A directory and what is in it, page by page. Pages are written by the threads that read them."""
     filesystem, principal = exchange.services.filesystem, exchange.principal
-    digests = bool(wanted.names & NEED_DIGESTS)
-    await _fill_dead(exchange, view, wanted, [top])
-    head = multistatus.BEGIN + wanted.writer(top, view)
-    page_items = exchange.services.page_items
-    looked_up = min(RUN_PAGES * page_items, exchange.services.tree_items)
-    after, count = None, min(FIRST_PAGE, page_items)
-    while True:
-        page = await filesystem.listing(principal, top.id, 1, count, after, digests=digests)
-        await _fill_dead(exchange, view, wanted, page)
-        writer = wanted.writer
-        for start in range(0, max(1, len(page)), page_items):
-            yield (head + "".join([writer(node, view) for node in page[start : start + page_items]])).encode()
-            head = ""
-        if len(page) < count:
-            break
-        after, count = page[-1].name, looked_up
+    wants = Wants(digests=bool(wanted.names & NEED_DIGESTS), properties=wanted.has_dead)
+
+    def make(entries: Entries) -> tuple[bytes, str | None]:
+        return multistatus.written(runs.of_entries(entries), wanted.writer, view).encode(), entries.following
+
+    head = multistatus.BEGIN + await _one(exchange, view, wanted, top)
+    count = min(FIRST_PAGE, exchange.services.page_items)
+    part, after = await filesystem.listed(principal, top.id, make, count, wants=wants)
+    yield head.encode() + part
+    while after is not None:
+        part, after = await filesystem.listed(principal, top.id, make, exchange.services.page_items, after, wants=wants)
+        yield part
     yield multistatus.END.encode()
 
 
@@ -152,22 +148,26 @@ async def whole_tree(exchange: Exchange, top: NodeInfo, wanted: Wanted) -> list[
 
 
 async def written(
-    exchange: Exchange, view: View, wanted: Wanted, nodes: Sequence[NodeInfo], tail: str = ""
+    exchange: Exchange, view: View, wanted: Wanted, nodes: Sequence[NodeInfo], *, head: str = "", tail: str = ""
 ) -> AsyncIterator[bytes]:
-    """A multistatus of nodes, in parts; ``tail`` comes before its end."""
-    head = multistatus.BEGIN
+    """A multistatus of nodes, in parts, with responses before and more elements after them."""
+    text = multistatus.BEGIN + head
     for start in range(0, len(nodes), exchange.services.page_items):
         page = nodes[start : start + exchange.services.page_items]
-        await _fill_dead(exchange, view, wanted, page)
-        yield (head + "".join([wanted.writer(node, view) for node in page])).encode()
-        head = ""
-    yield (head + tail + multistatus.END).encode()
+        batch = runs.of_nodes(page, await _dead(exchange, wanted, page))
+        yield (text + multistatus.written(batch, wanted.writer, view)).encode()
+        text = ""
+    yield (text + tail + multistatus.END).encode()
 
 
-async def _fill_dead(exchange: Exchange, view: View, wanted: Wanted, nodes: Sequence[NodeInfo]) -> None:
-    if wanted.has_dead:
-        known = [node for node in nodes if not is_dropbox_root(node)]
-        view.dead = await exchange.services.filesystem.properties(exchange.principal, known) if known else {}
+async def _one(exchange: Exchange, view: View, wanted: Wanted, node: NodeInfo) -> str:
+    """The response of one node, which may be the root of a space."""
+    return multistatus.written(runs.of_node(node, await _dead(exchange, wanted, [node])), wanted.writer, view)
+
+
+async def _dead(exchange: Exchange, wanted: Wanted, nodes: Sequence[NodeInfo]) -> Dead:
+    known = [node for node in nodes if not is_dropbox_root(node)] if wanted.has_dead else []
+    return await exchange.services.filesystem.properties(exchange.principal, known) if known else NO_DEAD
 
 
 async def _spaces(exchange: Exchange, wanted: Wanted, depth: str) -> AsyncIterator[bytes]:
@@ -177,12 +177,12 @@ async def _spaces(exchange: Exchange, wanted: Wanted, depth: str) -> AsyncIterat
     since_us = min((space.created_us for space, _ in spaces), default=0)
     none = bytes(16)
     collection = NodeInfo(none, none, none, "spaces", "directory", "/", 0, "spaces", "", None, since_us, since_us)
-    yield (multistatus.BEGIN + wanted.writer(collection, View(Root(None, f"/{exchange.url.door}")))).encode()
+    view = View(Root(None, f"/{exchange.url.door}"))
+    yield (multistatus.BEGIN + multistatus.written(runs.of_node(collection), wanted.writer, view)).encode()
     if depth != "0":
         for space, under in spaces:
             node = await node_at(filesystem, principal, space.id, "/")
             place = Place(under, "/")
             view = await view_of(exchange, place, node, wanted)
-            await _fill_dead(exchange, view, wanted, [node])
-            yield wanted.writer(node, view).encode()
+            yield (await _one(exchange, view, wanted, node)).encode()
     yield multistatus.END.encode()

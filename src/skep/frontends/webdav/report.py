@@ -90,7 +90,7 @@ async def _all(exchange: Exchange, place: Place, node: NodeInfo, asked: Asked, v
             f"More than {most} members: they cannot be told at once; list level by level with PROPFIND.",
             condition="number-of-matches-within-limits",
         )
-    await exchange.stream(207, propfind.written(exchange, view, asked.wanted, found, _token(cursor)))
+    await exchange.stream(207, propfind.written(exchange, view, asked.wanted, found, tail=_token(cursor)))
 
 
 async def _changed(exchange: Exchange, place: Place, asked: Asked, view: View) -> None:
@@ -153,7 +153,7 @@ async def _told(exchange: Exchange, place: Place, asked: Asked, view: View, page
         own = place.root.href(place.path, is_directory=True)
         tail.append(multistatus.status_response(own, 507, condition="number-of-matches-within-limits"))
     nodes = list(there.values())
-    async for part in propfind.written(exchange, view, asked.wanted, nodes, "".join(tail) + _token(page.cursor)):
+    async for part in propfind.written(exchange, view, asked.wanted, nodes, tail="".join(tail) + _token(page.cursor)):
         yield part
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote, unquote
+
 import httpx
 import pytest
 from lxml import etree
@@ -134,3 +137,82 @@ async def test_digests_under_ownclouds_name(ada: httpx.AsyncClient) -> None:
     assert file.findtext(".//{http://owncloud.org/ns}checksum") == (
         "SHA1:aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d MD5:5d41402abc4b2a76b9719d911017c592"
     )
+
+
+AWKWARD = ("100% & <more>", 'quo"te', "ünïcode ✓", "a b#c?d", "plain", "%41", "\x7f", "z.txt")
+EVERYTHING = (
+    '<d:propfind xmlns:d="DAV:" xmlns:o="http://owncloud.org/ns"><d:prop><d:displayname/><d:getetag/>'
+    "<d:getcontentlength/><d:getcontenttype/><d:getlastmodified/><d:creationdate/><d:resourcetype/><d:supportedlock/>"
+    "<d:lockdiscovery/><d:quota-used-bytes/><d:quota-available-bytes/><d:sync-token/><d:supported-report-set/>"
+    '<o:checksums/><o:id/><o:size/><x:color xmlns:x="urn:100%25"/></d:prop></d:propfind>'
+)
+NAMED = EVERYTHING.replace("<o:checksums/>", "").replace("<d:lockdiscovery/>", "")
+QUESTIONS = (
+    EVERYTHING,
+    NAMED,
+    '<propfind xmlns="DAV:"><prop><getetag/></prop></propfind>',
+    '<propfind xmlns="DAV:"><prop/></propfind>',
+    '<propfind xmlns="DAV:"><allprop/><include><quota-used-bytes/><y xmlns="u:"/></include></propfind>',
+    '<propfind xmlns="DAV:"><propname/></propfind>',
+)
+
+PATCH = (
+    '<d:propertyupdate xmlns:d="DAV:"><d:set><d:prop><x:color xmlns:x="urn:100%25">5% red</x:color><z/></d:prop>'
+    "</d:set></d:propertyupdate>"
+)
+LOCK = (
+    '<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype>'
+    "</d:lockinfo>"
+)
+
+
+async def _awkward_tree(ada: httpx.AsyncClient) -> list[str]:
+    """A directory of awkwardly named files and directories; their URLs in order."""
+    await ada.request("MKCOL", "/dav/d")
+    urls = []
+    for number, name in enumerate(AWKWARD):
+        url = f"/dav/d/{quote(name)}"
+        if number % 3:
+            await ada.put(url, content=name.encode(), headers={"content-type": 'text/plain;a="<&>"'})
+        else:
+            await ada.request("MKCOL", url)
+            await ada.put(f"{url}/inside", content=b"x" * number)
+        urls.append(url)
+    return [url for _, url in sorted(zip((name.encode() for name in AWKWARD), urls, strict=True))]
+
+
+_VARYING = re.compile(rb"(?<=Second-)\d+|(?<=quota-available-bytes>)\d+")
+
+
+def _canonical(response: etree._Element) -> dict[str, object]:
+    """A response as values that compare: without the seconds that a lock, and the bytes that the disk, has left."""
+    texts = {
+        str(stat.findtext(f"{D}status")): sorted(
+            _VARYING.sub(b"", etree.tostring(one)) for one in stat.iterfind(f"{D}prop/*")
+        )
+        for stat in response.iter(f"{D}propstat")
+    }
+    return {"href": response.findtext(f"{D}href"), **texts}
+
+
+@pytest.mark.parametrize("described", [False, True])
+async def test_members_are_told_like_the_resources_themselves(ada: httpx.AsyncClient, *, described: bool) -> None:
+    urls = await _awkward_tree(ada)
+    if described:
+        for url in urls[::2]:
+            assert (await ada.request("PROPPATCH", url, content=PATCH)).status_code == 207
+        for url in urls[1::3]:
+            assert (await ada.request("LOCK", url, content=LOCK)).status_code == 200
+    for question in QUESTIONS:
+        top, *members = responses(await propfind(ada, "/dav/d/", "1", question))
+        alone = [responses(await propfind(ada, url, "0", question))[0] for url in ["/dav/d/", *urls]]
+        assert [_canonical(one) for one in [top, *members]] == [_canonical(one) for one in alone], question
+        assert [unquote(one.findtext(f"{D}href")).strip("/")[6:] for one in members] == sorted(AWKWARD, key=str.encode)
+        deep = responses(await propfind(ada, "/dav/d/", "infinity", question))
+        known = {one.findtext(f"{D}href"): _canonical(one) for one in deep}
+        assert [known[one.findtext(f"{D}href")] for one in members] == [_canonical(one) for one in members], question
+    _, *members = responses(await propfind(ada, "/dav/d/", "1"))
+    found = [one.findtext(".//{urn:100%25}color") for one in members]
+    assert found == [("5% red" if described and not number % 2 else None) for number in range(len(members))]
+    locked = [one.find(f".//{D}activelock") is not None for one in members]
+    assert locked == [described and number % 3 == 1 for number in range(len(members))]
