@@ -13,8 +13,10 @@ from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
 T = TypeVar("T")
 
 _TIMEOUT_S = 120.0
-_LAGGING_ROUNDS = 4
-"""How often what is left is listed and deleted where a listing may show it late."""
+_CLEANING_ROUNDS = 4
+"""How often what is left is listed and deleted: a listing may show it late, and a put that was cancelled on its way
+over a network may land late."""
+_CLEANING_PAUSE_S = 0.5
 _BAD_KEYS = (
     "", "/", "/a", "a/", "a//b", ".", "..", "a/.", "a/../b", "./a", "A", "a b", "a\\b", "a\0", "a\n", "a+", "é", "a:b",
     "a" * 201,
@@ -73,10 +75,15 @@ class Place:
     async def clean_up(self) -> str:
         """Delete what the check put and close its stores; what went wrong, or nothing."""
         try:
-            for _ in range(1 if self.store.properties.listing_is_consistent else _LAGGING_ROUNDS):
-                for info in await listed(self.store, f"{self.prefix}/", ""):
-                    await limited(self.store.delete(info.key))
             left = await listed(self.store, f"{self.prefix}/", "")
+            for round_ in range(_CLEANING_ROUNDS):
+                for info in left:
+                    await limited(self.store.delete(info.key))
+                left = await listed(self.store, f"{self.prefix}/", "")
+                if not left and self.store.properties.listing_is_consistent:
+                    break
+                if left and round_ + 1 < _CLEANING_ROUNDS:
+                    await asyncio.sleep(_CLEANING_PAUSE_S)
             return f"{len(left)} objects could not be deleted, such as {left[0].key}" if left else ""
         except Exception as error:  # the check's own finding matters more
             return f"cleaning up below {self.prefix} failed: {type(error).__name__}: {error}"

@@ -6,7 +6,8 @@ segments; they sort by their bytes. Values are at most ``Properties.object_size_
 
 Who retries: nobody here. A driver reports; the ``retry`` wrapper retries what is retryable.
 Cancellation: a cancelled ``put`` leaves either nothing or the whole value under the key,
-and never a part of it; a cancelled read leaves nothing behind.
+and never a part of it; over a network the value may still land shortly after ``put`` has ended. A
+cancelled read leaves nothing behind.
 """
 
 from __future__ import annotations
