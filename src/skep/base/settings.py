@@ -74,6 +74,8 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How content is packed, coded, written and read."""
 
     scheme: str
+    repair_at: Annotated[int, Meta(ge=0, le=32)]
+    wanted: Annotated[int, Meta(ge=0, le=32)]
     user_schemes: tuple[str, ...]
     dedup: Literal["account", "hive"]
     pack_bytes: Annotated[int, Meta(ge=5 * 2**20, le=64 * 2**20)]

@@ -24,13 +24,32 @@ def scheme_show(output: Output, hive: Hive) -> None:
     """Show the scheme of new packs."""
     found = hive.administration.scheme()
     _warn(output, found)
-    output.value(found, lambda: _meaning(found))
+    output.value(found, lambda: _of_all(found))
+
+
+def _count(context: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
+    """A number of shards, or ``default``. Raises click.BadParameter."""
+    if text is None or text == "default":
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        raise click.BadParameter("write a number of shards, or default", context, option)
+    return int(text)
 
 
 @scheme.command("set")
 @click.argument("scheme", metavar="SCHEME")
+@click.option("--repair-at", metavar="N|default", callback=_count, help="Repair a pack that has N good shards left.")
+@click.option("--wanted", metavar="N|default", callback=_count, help="Acknowledge a write when N shards are durable.")
+@click.option("--thresholds-only", is_flag=True, help="Set these counts of SCHEME and leave new data as it is.")
 @with_hive
-def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
+def scheme_set(
+    output: Output,
+    hive: Hive,
+    scheme: str,
+    repair_at: int | str | None,
+    wanted: int | str | None,
+    thresholds_only: bool,
+) -> None:
     """Spread new data so from now on.
 
     What is there keeps its scheme until it is repacked.
@@ -43,13 +62,25 @@ def scheme_set(output: Output, hive: Hive, scheme: str) -> None:
     raid6(n)  over n stores, any two may be lost
     ec(k,m)   k data and m parity shards, any m of k+m stores may be lost
 
+    Of a pack's shards, k are needed to read it. Repair begins when no more than --repair-at are left, a write is
+    acknowledged when --wanted are durable: k < repair at <= wanted <= k+m. Both are k + m/2, rounded up, unless you
+    say so. They hold at once, for all data of that scheme.
+
     \b
-    Example:
+    Examples:
       skep scheme set 'ec(2,1)'
+      skep scheme set 'ec(8,4)' --repair-at 9 --wanted 11
     """
-    changed = hive.administration.set_scheme(scheme)
+    given = {"repair_at": repair_at, "wanted": wanted}
+    thresholds = {name: None if count == "default" else count for name, count in given.items() if count is not None}
+    if thresholds_only:
+        thresholds["thresholds_only"] = True
+    changed = hive.administration.set_scheme(scheme, **thresholds)  # type: ignore[arg-type]
     _warn(output, changed)
-    output.value(changed, lambda: f"{_meaning(changed)}\nwhat is stored already keeps its scheme until it is repacked")
+    if thresholds_only:
+        output.value(changed, lambda: _of_all(changed))
+        return
+    output.value(changed, lambda: f"{_of_all(changed)}\nwhat is stored already keeps its scheme until it is repacked")
 
 
 @scheme.command("mine")
@@ -80,6 +111,16 @@ def scheme_mine(output: Output, hive: Hive, scheme: str | None, space: str | Non
 def _warn(output: Output, found: dict[str, Any]) -> None:
     if found["warning"]:
         output.note(found["warning"])
+
+
+def _of_all(found: dict[str, Any]) -> str:
+    """The scheme of new packs with its thresholds, and other schemes' that were chosen."""
+    others = [f"{each['scheme']}: {_counts(each)}" for each in found["others"]]
+    return "\n".join([_meaning(found), _counts(found), *others])
+
+
+def _counts(found: dict[str, Any]) -> str:
+    return f"needed {found['needed']}, repair at {found['repair_at']}, wanted {found['wanted']}, total {found['total']}"
 
 
 def _meaning(found: dict[str, Any]) -> str:

@@ -87,9 +87,12 @@ class Administration:
         """How new packs are coded."""
         return self._record("GET", f"{ADMIN}/scheme")
 
-    def set_scheme(self, scheme: str) -> Record:
-        """Code new packs so from now on. Raises InvalidScheme."""
-        return self._record("PUT", f"{ADMIN}/scheme", {"scheme": scheme})
+    def set_scheme(self, scheme: str, **thresholds: int | bool | None) -> Record:
+        """Code new packs so from now on. Raises InvalidScheme.
+
+        ``repair_at``, ``wanted``: in shards, None for the usual; ``thresholds_only``: new packs keep their scheme.
+        """
+        return self._record("PUT", f"{ADMIN}/scheme", {"scheme": scheme, **thresholds})
 
     def rotate_signing_key(self) -> str:
         """Sign access tokens with a new key from now on; its id."""

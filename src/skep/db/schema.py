@@ -290,8 +290,9 @@ chunks = _table(
 repairs = _table(
     "repairs",
     _column("pack_id", HASH, primary_key=True),
-    _column("reason", SHORT),  # degraded | missing | corrupt | store-lost
-    _column("lost", INT),  # shards known to be lost: the more, the sooner
+    _column("reason", SHORT),  # degraded | missing | corrupt | store-lost | draining | deferred | data-lost
+    _column("lost", INT),  # shards known to be lost
+    _column("spare", INT, server_default="0"),  # shards that it can still lose: the fewer, the sooner
     _column("attempts", INT, server_default="0"),
     _column("next_try_us", INT),
     _column("created_us", INT),

@@ -310,10 +310,13 @@ class Checker:
         )
         self.report.shards += len(pack.shards)
         bad = [text for text in outcomes if text]
-        lost = len(outcomes) - len(bad) < pack.scheme.data_shards
+        good = len(outcomes) - len(bad)
+        lost = good < pack.scheme.data_shards
         if lost:
             chunks = await self._db.read(lambda tx: tx.rows(_CHUNKS_OF, {"pack": pack_id}))
             self.report.lost_chunks.update((row[0], row[1]) for row in chunks)
+        if bad:
+            bad[-1] += f" ({self._chunks.thresholds.of(pack.scheme).standing(good)})"
         for text in bad:
             self.report.add("lost" if lost else "damaged", pack_id.hex(), f"pack {pack_id.hex()}: {text}")
         if len(pack.shards) != pack.scheme.total:

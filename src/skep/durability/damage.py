@@ -14,19 +14,28 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from skep.base.ids import Id
+from skep.chunks.scheme import Scheme
 from skep.db import Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.durability.catalog import LOST, pack_places
 
 LOST_REASON = "data-lost"
+DEFERRED_REASON = "deferred"
+"""Of a pack that lacks shards and has more than its scheme's ``repair_at``."""
 
 _c, _h, _p, _r = s.chunks.c, s.shards.c, s.packs.c, s.repairs.c
 
-_QUEUE = upsert(s.repairs, ["pack_id"], ["reason", "lost", "next_try_us"])
+_QUEUE = upsert(s.repairs, ["pack_id"], ["reason", "lost", "spare", "next_try_us"])
+_SCHEME = prepared(sa.select(_p.scheme).where(_p.id == sa.bindparam("pack")))
 _SET_REASON = prepared(
     sa.update(s.repairs)
     .where(_r.pack_id == sa.bindparam("pack"), _r.reason != sa.bindparam("because"))
     .values(reason=sa.bindparam("because"))
+)
+_DEFER = prepared(
+    sa.update(s.repairs)
+    .where(_r.pack_id == sa.bindparam("pack"))
+    .values(reason=DEFERRED_REASON, next_try_us=sa.bindparam("at"), last_error=None)
 )
 _DEGRADE = prepared(sa.update(s.packs).where(_p.id == sa.bindparam("pack")).values(degraded=1))
 _WHOLE = prepared(sa.update(s.packs).where(_p.id == sa.bindparam("pack")).values(degraded=0))
@@ -61,7 +70,11 @@ _FIND_CHUNKS = prepared(
 
 
 def queue_repair(tx: Transaction, pack_id: bytes, reason: str, lost: int, next_try_us: int) -> None:
-    """Ask for a pack to be made whole; a pack that is queued already keeps its attempts."""
+    """Ask for a pack to be made whole; a pack that is queued already keeps its attempts.
+
+    The fewer shards it can still lose (``spare``; below 0 it cannot be read), the sooner its turn comes.
+    """
+    scheme = tx.value(_SCHEME, {"pack": pack_id})
     tx.run(_DEGRADE, {"pack": pack_id})
     tx.run(
         _QUEUE,
@@ -69,6 +82,7 @@ def queue_repair(tx: Transaction, pack_id: bytes, reason: str, lost: int, next_t
             "pack_id": pack_id,
             "reason": reason,
             "lost": lost,
+            "spare": Scheme.parse(scheme).parity_shards - lost if scheme is not None else 0,
             "attempts": 0,
             "next_try_us": next_try_us,
             "created_us": tx.now_us,
@@ -107,6 +121,12 @@ def declare_lost(tx: Transaction, pack_id: bytes) -> bool:
         return False
     tx.run(_LOSE_CHUNKS, {"pack": pack_id, "mark": LOST})
     return tx.run(_SET_REASON, {"pack": pack_id, "because": LOST_REASON}) > 0
+
+
+def defer_repair(tx: Transaction, pack_id: bytes, next_try_us: int) -> None:
+    """Let a queued pack wait that can be read and has more shards than its scheme's repair begins at."""
+    declare_readable(tx, pack_id)
+    tx.run(_DEFER, {"pack": pack_id, "at": next_try_us})
 
 
 def declare_readable(tx: Transaction, pack_id: bytes) -> None:

@@ -4,8 +4,13 @@ The queue is the ``repairs`` table. A pack gets into it when a write was degrade
 scrub finds a shard missing or corrupt, and when a store is declared lost, is drained, or stays
 unreachable for longer than ``lost_after_s``. One unit repairs one pack: any k good shards give the
 pack back, its other shards are coded anew (the same bytes as before, so doing it twice is
-harmless), put on stores in zones of their own, and recorded in one transaction. Packs that have
-lost most come first.
+harmless), put on stores in zones of their own, and recorded in one transaction. Packs that can
+lose fewest shards more come first, whatever their schemes.
+
+A pack that lacks shards and has more than its scheme's ``repair_at`` (thresholds.py) waits in the
+queue until it has lost more: the traffic of a repair is the same for one shard as for several. Only
+a store that is drained or declared lost gives up its shards at once, and a run by hand makes
+everything whole.
 
 What cannot be repaired now is tried again after a back-off, and at once when a store comes (back).
 A pack of which fewer than k shards can be had is declared lost (damage.py), and stays in the queue
@@ -30,11 +35,18 @@ from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.durability.catalog import pack_places
 from skep.durability.collect import delete_shard
-from skep.durability.damage import declare_lost, declare_readable, finish_repair, queue_repair
+from skep.durability.damage import (
+    DEFERRED_REASON,
+    declare_lost,
+    declare_readable,
+    defer_repair,
+    finish_repair,
+    queue_repair,
+)
 from skep.durability.member import Member
 from skep.durability.moving import move_shard
 from skep.durability.records import PackPlaces, ShardPlace, shard_key
-from skep.durability.repairplan import RepairPlan, Standing, plan, readable
+from skep.durability.repairplan import RepairPlan, Standing, plan, readable, waits
 from skep.durability.service import ChunkService
 
 ENQUEUE_PACKS = 500
@@ -45,6 +57,9 @@ ROUND_S = 600.0
 CROWDED_WAIT_S = 86_400.0
 """When to look again at a pack that lacks nothing but zones: new zones make it due at once."""
 
+DEFER_S = 86_400.0
+"""When to look again at a pack that has more shards than its scheme's repair begins at: more damage makes it due."""
+
 Attempt = Literal["none due", "repaired", "postponed"]
 
 _r, _h = s.repairs.c, s.shards.c
@@ -52,7 +67,7 @@ _r, _h = s.repairs.c, s.shards.c
 _DUE = prepared(
     sa.select(_r.pack_id, _r.attempts)
     .where(_r.next_try_us <= sa.bindparam("now"))
-    .order_by(_r.lost.desc(), _r.next_try_us)
+    .order_by(_r.spare, _r.next_try_us)
     .limit(1)
 )
 _COUNT = prepared(sa.select(sa.func.count()).select_from(s.repairs))
@@ -62,7 +77,7 @@ _OF_STORE = prepared(
     .order_by(_h.pack_id)
     .limit(ENQUEUE_PACKS)
 )
-_QUEUED = prepared(sa.select(_r.lost).where(_r.pack_id == sa.bindparam("pack")))
+_QUEUED = prepared(sa.select(_r.lost, _r.reason).where(_r.pack_id == sa.bindparam("pack")))
 _LATER = prepared(
     sa.update(s.repairs)
     .where(_r.pack_id == sa.bindparam("pack"))
@@ -102,6 +117,8 @@ class Repairer:
         self._zones: frozenset[str] | None = None
         self._turn = asyncio.Lock()
         """Whose turn it is to repair a pack: the worker's, or that of a run by hand."""
+        self._by_hand = 0
+        """Runs by hand under way: nothing is deferred meanwhile, whoever has a pack in hand."""
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Record damage, queue packs of stores that are gone, repair one pack."""
@@ -119,15 +136,19 @@ class Repairer:
         """
         await self._chunks.flush_damage()
         self._next_round_s = float("-inf")
-        while await self._enqueue_gone():
-            pass
-        await self.hurry()
-        before, repaired = await self.backlog(), self._chunks.counters.repaired_packs
-        for _ in range(before):
-            if await self.repair_next() == "none due":
-                break
-            report(self._chunks.counters.repaired_packs - repaired, await self.backlog())
-        await self.left()
+        self._by_hand += 1
+        try:
+            while await self._enqueue_gone():
+                pass
+            await self.hurry()
+            before, repaired = await self.backlog(), self._chunks.counters.repaired_packs
+            for _ in range(before):
+                if await self.repair_next() == "none due":
+                    break
+                report(self._chunks.counters.repaired_packs - repaired, await self.backlog())
+            await self.left()
+        finally:
+            self._by_hand -= 1
         return self._chunks.counters.repaired_packs - repaired
 
     async def left(self) -> int:
@@ -198,6 +219,8 @@ class Repairer:
         pack_id, attempts = bytes(row[0]), int(row[1])
         wait_s = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(attempts, 10))
         try:
+            if not self._by_hand and await self._defer(pack_id):
+                return "postponed"
             if await self.repair(pack_id):
                 self._chunks.counters.repaired_packs += 1
                 return "repaired"
@@ -217,6 +240,15 @@ class Repairer:
         if pack is None or not (isinstance(error, DataLost) or not readable(pack, self._standings())):
             return
         self._chunks.counters.lost_packs_found += await self._db.write(lambda tx: declare_lost(tx, pack_id))
+
+    async def _defer(self, pack_id: bytes) -> bool:
+        """Let a pack wait that has shards enough. Whether it does."""
+        pack = await self._db.read(lambda tx: pack_places(tx, pack_id))
+        if pack is None or not waits(pack, self._standings(), self._chunks.thresholds.of(pack.scheme)):
+            return False
+        at_us = self._clock.now_us() + round(DEFER_S * 1e6)
+        await self._db.write(lambda tx: defer_repair(tx, pack_id, at_us))
+        return True
 
     async def repair(self, pack_id: bytes) -> bool:
         """Make one pack whole. False when it is readable but still not as it should be.
@@ -284,12 +316,16 @@ class Repairer:
 
 
 def _enqueue(tx: Transaction, store_id: Id, after: bytes, standings: Mapping[Id, Standing]) -> list[bytes]:
-    """Queue the next packs with a shard on a store, unless they are queued for as many lost shards already."""
+    """Queue the next packs with a shard on a store, unless they are queued for as many lost shards already.
+
+    What was deferred is due where the store's shards have to go whatever is left.
+    """
     found = [bytes(row[0]) for row in tx.rows(_OF_STORE, {"store": store_id, "after": after})]
+    must_go = standings[store_id].leaving
     for pack_id in found:
         lost = _lost_shards(pack_places(tx, pack_id), standings)
         queued = tx.one(_QUEUED, {"pack": pack_id})
-        if queued is None or queued[0] < lost:
+        if queued is None or queued[0] < lost or (must_go and queued[1] == DEFERRED_REASON):
             queue_repair(tx, pack_id, "store-lost" if lost else "draining", lost, tx.now_us)
     return found
 

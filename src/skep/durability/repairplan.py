@@ -9,6 +9,7 @@ from skep.base.errors import QuorumNotReached
 from skep.base.ids import Id
 from skep.durability.placement import Candidate, place
 from skep.durability.records import PackPlaces, ShardPlace
+from skep.durability.thresholds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,17 @@ def readable(pack: PackPlaces, stores: Mapping[Id, Standing]) -> bool:
         for shard in pack.shards
     )
     return there >= pack.scheme.data_shards
+
+
+def waits(pack: PackPlaces, stores: Mapping[Id, Standing], thresholds: Thresholds) -> bool:
+    """Whether a pack that lacks shards can wait: enough are good, no two of those share a zone, none has to leave.
+
+    One that lacks nothing does not wait: there is only its place in the queue to be given up.
+    """
+    if any((store := stores.get(shard.store_id)) is not None and store.leaving for shard in pack.shards):
+        return False
+    keep, crowded, _ = _sorted(pack, stores)
+    return not crowded and len(keep) < thresholds.total and thresholds.enough(len(keep))
 
 
 @dataclass(frozen=True, slots=True)

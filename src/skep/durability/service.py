@@ -46,6 +46,7 @@ from skep.durability.recording import add_chunks, add_pack, sort_entries
 from skep.durability.records import ChunkPlaces, Content
 from skep.durability.shardwriter import PutShards, ShardWriter
 from skep.durability.storeset import StoreSet
+from skep.durability.thresholds import ThresholdBook
 from skep.durability.writer import GroupWriter, Steps, StreamWriter, check_digests
 from skep.stores.protocol import Buffer
 
@@ -76,8 +77,12 @@ class ChunkService:
         self._scheme = Scheme.parse(DEFAULT_SCHEME)
         self._threads = ThreadPoolExecutor(self.options.threads, thread_name_prefix="chunks")
         self._coders = ThreadPoolExecutor(self.options.threads, thread_name_prefix="coding")
+        self.thresholds = ThresholdBook(db)
         self._shards = ShardWriter(
-            stores, straggler_s=self.options.straggler_s, put_timeout_s=self.options.put_timeout_s
+            stores,
+            self.thresholds,
+            straggler_s=self.options.straggler_s,
+            put_timeout_s=self.options.put_timeout_s,
         )
         self.room = PackRoom(self._keys.index_key, self.options.pack_bytes, self._write_pack, self.options.packs_max)
         self._intake = Intake(db, self.room, self._threads, self.options.compression_level)
@@ -92,9 +97,10 @@ class ChunkService:
         self._closed = False
 
     async def start(self) -> None:
-        """Load what the database knows: the epoch and the scheme."""
+        """Load what the database knows: the epoch, the scheme and the thresholds."""
 
         def work(tx: Transaction) -> tuple[int, bytes | None]:
+            self.thresholds.load(tx)
             return catalog.read_epoch(tx), tx.value(_SCHEME)
 
         epoch, scheme = await self._db.read(work)

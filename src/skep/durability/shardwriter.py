@@ -2,7 +2,7 @@
 
 Each shard goes to the store that placement chose; where a store fails, the shard goes to the
 next best one that has not failed. The write stands once the scheme's quorum of shards is
-durable: stragglers get a moment more, then the pack is recorded without them, as degraded, and
+durable (`thresholds.wanted`): stragglers get a moment more, then the pack is recorded without them, as degraded, and
 repair makes them good. Below the quorum the write fails and what was put is garbage, which the
 sweep of unknown shards collects.
 """
@@ -21,6 +21,7 @@ from skep.durability.placement import Candidate, Placement, place
 from skep.durability.recording import WrittenShard
 from skep.durability.records import shard_key
 from skep.durability.storeset import StoreSet
+from skep.durability.thresholds import ThresholdBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,11 @@ class PutShards:
 class ShardWriter:
     """Writes packs' shards to the stores of a hive."""
 
-    def __init__(self, stores: StoreSet, *, straggler_s: float, put_timeout_s: float) -> None:
+    def __init__(
+        self, stores: StoreSet, thresholds: ThresholdBook, *, straggler_s: float, put_timeout_s: float
+    ) -> None:
         self._stores = stores
+        self._thresholds = thresholds
         self._straggler_s = straggler_s
         self._put_timeout_s = put_timeout_s
 
@@ -66,7 +70,8 @@ class ShardWriter:
     def _check_stored(self, scheme: Scheme, written: Sequence[WrittenShard]) -> bool:
         """Whether the stored shards lie in distinct zones. Raises QuorumNotReached when they are too few."""
         stored = [shard for shard in written if shard.stored]
-        if len(stored) < scheme.write_quorum:
+        wanted = self._thresholds.of(scheme).wanted
+        if len(stored) < wanted:
             refusals = {shard.refused for shard in written if not shard.stored}
             if refusals == {StoreFull}:
                 raise StoreFull("the stores are full: add one with `skep store add`, or free some")
@@ -74,9 +79,9 @@ class ShardWriter:
                 raise StoreReadOnly("the stores can only be read now: see `skep store ls`")
             raise QuorumNotReached(
                 f"only {len(stored)} of {len(written)} shards could be stored and {scheme.name} needs "
-                f"{scheme.write_quorum}: see `skep store ls` for the stores that fail",
+                f"{wanted}: see `skep store ls` for the stores that fail",
                 stored=len(stored),
-                needed=scheme.write_quorum,
+                needed=wanted,
             )
         zones = [member.zone for shard in stored if (member := self._stores.get(shard.store_id)) is not None]
         self._check_zones(scheme, set(zones))
@@ -125,14 +130,14 @@ class ShardWriter:
         tasks: Sequence[asyncio.Task[WrittenShard]],
     ) -> tuple[list[WrittenShard], tuple[asyncio.Task[WrittenShard], ...]]:
         """Wait for all; once the quorum stands, for the straggler time only."""
-        waiting = set(tasks)
+        waiting, wanted = set(tasks), self._thresholds.of(scheme).wanted
         timeout_s: float | None = None
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             stored = sum(task.done() and task.result().stored for task in tasks)
             if timeout_s is not None and not done:
                 break
-            if stored >= scheme.write_quorum:
+            if stored >= wanted:
                 timeout_s = self._straggler_s
         written = [
             task.result() if task.done() else WrittenShard(shard.number, store_id, shard.size_bytes, False)

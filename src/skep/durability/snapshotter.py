@@ -133,11 +133,12 @@ class Snapshotter:
         stored = 0
         for shard, store_id in zip(shards, placement.stores, strict=False):
             stored += await self._try_put(store_id, part_key(snapshot_id, part, shard.number), shard.parts)
-        if stored < scheme.write_quorum:
+        wanted = self._chunks.thresholds.of(scheme).wanted
+        if stored < wanted:
             raise QuorumNotReached(
                 f"only {stored} of {scheme.total} shards of the metadata snapshot could be stored: see `skep store ls`",
                 stored=stored,
-                needed=scheme.write_quorum,
+                needed=wanted,
             )
         return Part(pack_id, len(sealed))
 

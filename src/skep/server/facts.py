@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from skep.base.clock import Clock
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.durability.damage import LOST_REASON
+from skep.durability.damage import DEFERRED_REASON, LOST_REASON
 
 AGE_MAX_S = 15.0
 
@@ -17,10 +17,13 @@ _COUNTS = {
     name: prepared(sa.select(sa.func.count()).select_from(table))
     for name, table in {"users": s.users, "groups": s.groups, "packs": s.packs, "repair_backlog": s.repairs}.items()
 }
+_WITHOUT_SPARE = (s.repairs.c.lost > 0) & (s.repairs.c.spare <= 0) & (s.repairs.c.reason != LOST_REASON)
 _REPAIRS = prepared(
     sa.select(
         sa.func.coalesce(sa.func.sum(sa.case((s.repairs.c.reason == LOST_REASON, 1), else_=0)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((s.repairs.c.lost > 0, 1), else_=0)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((s.repairs.c.reason == DEFERRED_REASON, 1), else_=0)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((_WITHOUT_SPARE, 1), else_=0)), 0),
     )
 )
 _SPACES = prepared(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(s.spaces.c.used_bytes), 0)))
@@ -56,10 +59,12 @@ def _look(tx: Transaction) -> dict[str, Any]:
     facts: dict[str, Any] = {name: int(tx.value(count) or 0) for name, count in _COUNTS.items()}
     spaces, used = tx.rows(_SPACES)[0]
     packed, live, chunks, degraded = (int(value) for value in tx.rows(_PACKS)[0])
-    lost, short = (int(value) for value in tx.rows(_REPAIRS)[0])
+    lost, short, deferred, bare = (int(value) for value in tx.rows(_REPAIRS)[0])
     facts |= {
         "lost_packs": lost,
         "packs_short_of_shards": short,
+        "packs_without_spare": bare,
+        "repairs_deferred": deferred,
         "spaces": int(spaces),
         "versions_bytes": int(used),
         "chunks": chunks,

@@ -22,6 +22,7 @@ from skep.base.settings import Settings
 from skep.chunks.scheme import Scheme
 from skep.crypto.keys import MasterKey
 from skep.db import current_revision, migrate
+from skep.durability.thresholds import chosen
 from skep.server.first_password import first_password, keep_first_password
 from skep.server.identity import make_identity
 from skep.server.lock import DataDirectoryLock
@@ -119,7 +120,10 @@ async def _fill(settings: Settings, clock: Clock, admin_name: str) -> AsyncItera
     try:
         made = False
         if not len(hive.stores):
-            await hive.chunks.set_scheme(Scheme.parse(settings.storage.scheme))
+            scheme = Scheme.parse(settings.storage.scheme)
+            thresholds = chosen(scheme, settings.storage.repair_at or None, settings.storage.wanted or None)
+            await hive.chunks.set_scheme(scheme)
+            await hive.chunks.thresholds.choose(scheme, thresholds)
             place = settings.data_path() / STORE_DIRECTORY
             await asyncio.to_thread(_make_directory, place)
             await hive.stores.add(STORE_NAME, f"fs://{place}", zone=STORE_NAME)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from skep.base.clock import SystemClock
-from skep.base.errors import DataDirectoryInUse, KeyMissing, KeyWrong, Misconfigured
+from skep.base.errors import DataDirectoryInUse, InvalidScheme, KeyMissing, KeyWrong, Misconfigured
 from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
 from skep.db import Database, insert_new, migrate
@@ -41,6 +41,21 @@ async def test_a_hive_is_made_once_and_the_password_shown_once(tmp_path: Path) -
     assert hive.chunks.scheme.name == "none"
     await hive.close()
     await hive.close()
+
+
+async def test_a_new_hive_has_the_thresholds_of_its_settings(tmp_path: Path) -> None:
+    chosen = {"storage__scheme": "ec(4,4)", "storage__repair_at": 5, "storage__wanted": 7}
+    settings = settings_for(tmp_path / "hive", **chosen)
+    await run(settings)
+    hive = await open_hive(settings, clock=SystemClock(), start_workers=False)
+    held = hive.chunks.thresholds.of(hive.chunks.scheme)
+    assert (held.needed, held.repair_at, held.wanted, held.total) == (4, 5, 7, 8)
+    await hive.close()
+
+
+async def test_thresholds_that_do_not_fit_the_scheme_make_no_hive(tmp_path: Path) -> None:
+    with pytest.raises(InvalidScheme, match="4 < repair at <= wanted <= 8"):
+        await run(settings_for(tmp_path / "hive", storage__scheme="ec(4,4)", storage__repair_at=9))
 
 
 async def test_set_up_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:

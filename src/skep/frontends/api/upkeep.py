@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from skep import __version__
 from skep.base.errors import NotFound
@@ -12,6 +13,7 @@ from skep.base.ids import id_text
 from skep.base.workers import WorkerStatus
 from skep.chunks.scheme import Scheme
 from skep.durability.service import ChunkService
+from skep.durability.thresholds import Thresholds, chosen, usual
 from skep.frontends.api.call import Call
 from skep.frontends.api.jobs import Job
 from skep.frontends.api.operation import Operation
@@ -20,21 +22,48 @@ from skep.frontends.api.stores import Store, store_record
 TAG = "upkeep"
 
 
+class SchemeThresholds(msgspec.Struct, frozen=True):
+    """The four counts of one scheme, in shards."""
+
+    scheme: str
+    needed: int
+    repair_at: int
+    wanted: int
+    total: int
+
+
 class SchemeRecord(msgspec.Struct, frozen=True):
     """How new packs are coded. Packs that exist keep their scheme until they are repacked."""
 
     scheme: str
     data_shards: int
     parity_shards: int
+    needed: int
+    """Shards that give a pack back."""
+    repair_at: int
+    """With so many good shards left, or fewer, a pack is repaired."""
+    wanted: int
+    """Shards that are durable before a write is acknowledged."""
+    total: int
     write_quorum: int
+    """The same as ``wanted``."""
     warning: str | None
     """What the stores lack for this scheme, if they do."""
+    others: list[SchemeThresholds]
+    """Other schemes whose thresholds were chosen."""
 
 
 class SetScheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``none``, ``raid0(n)``, ``raid1(n)``, ``raid5(n)``, ``raid6(n)`` or ``ec(k,m)``."""
+    """``none``, ``raid0(n)``, ``raid1(n)``, ``raid5(n)``, ``raid6(n)`` or ``ec(k,m)``.
+
+    ``repair_at`` and ``wanted``: needed < repair_at <= wanted <= total; null: the usual; absent: as they are.
+    With ``thresholds_only`` new packs keep their scheme.
+    """
 
     scheme: str
+    repair_at: int | UnsetType | None = UNSET
+    wanted: int | UnsetType | None = UNSET
+    thresholds_only: bool = False
 
 
 class NewSigningKey(msgspec.Struct, frozen=True):
@@ -95,9 +124,25 @@ async def get_scheme(call: Call) -> SchemeRecord:
 
 
 async def set_scheme(call: Call, body: SetScheme) -> SchemeRecord:
-    """Set the durability scheme of new packs."""
-    await call.services.chunks.set_scheme(Scheme.parse(body.scheme))
-    return _scheme_record(call.services.chunks)
+    """Set the durability scheme of new packs, and how many shards of it are enough for what."""
+    chunks, scheme = call.services.chunks, Scheme.parse(body.scheme)
+    thresholds = _thresholds(chunks, scheme, body)
+    if not body.thresholds_only:
+        await chunks.set_scheme(scheme)
+    if thresholds != chunks.thresholds.of(scheme):
+        await chunks.thresholds.choose(scheme, thresholds)
+    return _scheme_record(chunks)
+
+
+def _thresholds(chunks: ChunkService, scheme: Scheme, body: SetScheme) -> Thresholds:
+    """What a body asks for. What was chosen before and is not named stays. Raises InvalidScheme."""
+    before, plain = chunks.thresholds.of(scheme), usual(scheme)
+    repair_at, wanted = body.repair_at, body.wanted
+    if isinstance(repair_at, UnsetType):
+        repair_at = before.repair_at if before != plain else None
+    if isinstance(wanted, UnsetType):
+        wanted = before.wanted if before != plain else None
+    return chosen(scheme, repair_at, wanted)
 
 
 async def list_workers(call: Call) -> Workers:
@@ -159,9 +204,23 @@ async def get_status(call: Call) -> Status:
 
 
 def _scheme_record(chunks: ChunkService) -> SchemeRecord:
-    scheme = chunks.scheme
+    scheme, hold = chunks.scheme, chunks.thresholds.of(chunks.scheme)
+    others = [
+        SchemeThresholds(other.name, *msgspec.structs.astuple(chunks.thresholds.of(other)))
+        for other in chunks.thresholds.schemes
+        if other != scheme
+    ]
     return SchemeRecord(
-        scheme.name, scheme.data_shards, scheme.parity_shards, scheme.write_quorum, chunks.scheme_warning()
+        scheme=scheme.name,
+        data_shards=scheme.data_shards,
+        parity_shards=scheme.parity_shards,
+        needed=hold.needed,
+        repair_at=hold.repair_at,
+        wanted=hold.wanted,
+        total=hold.total,
+        write_quorum=hold.wanted,
+        warning=chunks.scheme_warning(),
+        others=others,
     )
 
 

@@ -56,7 +56,8 @@ async def test_a_store_is_added_and_the_scheme_set(tmp_path: Path) -> None:
         assert again.json()["code"] == "already-exists"
         scheme = (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(2)"})).json()
         counts = {"data_shards": 1, "parity_shards": 1, "write_quorum": 2}
-        assert scheme == {"scheme": "raid1(2)", **counts, "warning": None}
+        thresholds = {"needed": 1, "repair_at": 2, "wanted": 2, "total": 2, "others": []}
+        assert scheme == {"scheme": "raid1(2)", **counts, **thresholds, "warning": None}
         assert (await admin.get(f"{ADMIN}/scheme")).json() == scheme
         assert (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(0)"})).json()["code"] == "invalid-scheme"
         crowded = (await admin.put(f"{ADMIN}/scheme", json={"scheme": "ec(2,1)"})).json()
@@ -65,6 +66,26 @@ async def test_a_store_is_added_and_the_scheme_set(tmp_path: Path) -> None:
         node = (await admin.put("/api/filesystem/data", params={"path": "/f"}, content=b"x")).json()["node"]
         info = (await admin.get(f"/api/filesystem/info/{node['id']}")).json()
         assert info["chunks"] == {"s0": 1, "s1": 1}
+
+
+async def test_thresholds_of_a_scheme_are_chosen_shown_and_put_back(admin: httpx.AsyncClient) -> None:
+    async def choose(**body: object) -> dict[str, object]:
+        answer = await admin.put(f"{ADMIN}/scheme", json=body)
+        return dict(answer.json(), status=answer.status_code)
+
+    before = (await admin.get(f"{ADMIN}/scheme")).json()
+    aside = await choose(scheme="ec(4,4)", repair_at=5, wanted=7, thresholds_only=True)
+    assert aside["scheme"] == before["scheme"]
+    assert aside["others"] == [{"scheme": "ec(4,4)", "needed": 4, "repair_at": 5, "wanted": 7, "total": 8}]
+    taken = await choose(scheme="ec(4,4)", wanted=8)
+    assert (taken["repair_at"], taken["wanted"], taken["write_quorum"], taken["others"]) == (5, 8, 8, [])
+    usual = await choose(scheme="ec(4,4)", repair_at=None, wanted=None)
+    assert (usual["repair_at"], usual["wanted"]) == (6, 6)
+    for wrong in ({"repair_at": 4}, {"repair_at": 7, "wanted": 6}, {"wanted": 9}, {"repair_at": -1}):
+        refused = await choose(scheme="ec(4,4)", **wrong)
+        assert (refused["code"], refused["status"]) == ("invalid-scheme", 400)
+    assert (await choose(scheme="raid0(3)", wanted=2))["code"] == "invalid-scheme"
+    assert (await choose(scheme="ec(4,4)", wanted="six"))["status"] == 400
 
 
 async def test_workers_are_seen_and_steered(admin: httpx.AsyncClient) -> None:
