@@ -131,24 +131,27 @@ class Looking(Core):
         node_id: Id,
         make: Callable[[Entries], T],
         limit: int | None = None,
-        after: str = "",
+        after: str | None = None,
         *,
         wants: Wants = NOTHING_MORE,
     ) -> T:
-        """What ``make`` makes of a page of what is directly in a directory, of names after ``after``; a file has none.
+        """What ``make`` makes of a page of what is directly in a directory, as in ``listing``; a file has no entries.
 
         ``make`` runs in the thread that reads, perhaps more than once, so it must do nothing but make.
         Raises NodeNotFound.
         """
         principal.require(READ)
         count = self._count(limit)
+        name = self._split("/" + after)[:1] if after else ()
 
         def work(tx: Transaction) -> T:
             source = access.living(tx, principal, node_id, "read")
             space, directory = source.space, (node_id, source.path)
             if not source.node.is_directory:
                 return make(Entries(space.seen_id, *directory, (), None, {}, {}))
-            return make(entries.page(tx, space.seen_id, space.id, directory, principal.user_id, after, count, wants))
+            return make(
+                entries.page(tx, space.seen_id, space.id, directory, principal.user_id, "".join(name), count, wants)
+            )
 
         return await self._db.read(work)
 

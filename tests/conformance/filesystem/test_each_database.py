@@ -8,7 +8,7 @@ import pytest
 
 from skep.base.errors import BadInput, Conflict, CursorTooOld, NotFound, QuotaExceeded, SkepError
 from skep.base.workers import Progress
-from skep.filesystem import BatchItem, Conditions, Digests, Limits, Retention
+from skep.filesystem import BatchItem, Conditions, Digests, Limits, Retention, Wants, rows_of
 from skep.testing.files import admin, open_files, person
 
 LIMITS = Limits(versions_max=3, versions_days=1, trash_days=1, journal_days=1)
@@ -33,6 +33,9 @@ async def test_a_long_story(bench):
     assert [one.id for one in await files.by_tag(ada, "T")] == [node.id]
     names = [one.name for one in await files.listing(ada, (await files.by_path(ada, None, "/d/1")).id)]
     assert names == sorted(names, key=str.encode)
+    d = await files.by_path(ada, None, "/d")
+    rows = await files.listed(ada, d.id, lambda entries: entries.rows, 2, "0", wants=Wants(True, True, True))
+    assert [(*row[:9], 0, *row[10:]) for row in rows] == rows_of(await files.listing(ada, d.id, 1, 2, "0"))
     for name in ("x", "X", "x ", "é", "e\u0301"):  # all different, in every database
         assert (await bench.put(ada, f"/names/{name}", name.encode())).created
     await files.move(ada, node.id, None, "/k")

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from skep.base.errors import SpaceNotFound
-from skep.filesystem import FileContent, NodeInfo
+from skep.filesystem import Entries, FileContent, NodeInfo, Wants
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import PathQuery, space_id
 from skep.frontends.api.operation import Operation
 from skep.frontends.api.records import Info, Space, space_record
 from skep.frontends.api.share_records import Share, share_record
 from skep.frontends.common.conditions import quoted
-from skep.frontends.common.file_records import Node, node_record, version_record
+from skep.frontends.common.file_records import Node, node_record, node_records, version_record
 from skep.frontends.common.preconditions import write_conditions
 
 TAG = "files"
 VERSIONS_SHOWN = 1000
 CHUNKS_COUNTED = 1024
+EVERYTHING = Wants(digests=True, tags=True)
+_encoder = msgspec.json.Encoder()
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,8 +143,12 @@ async def _info(call: Call, node: NodeInfo, page: Page) -> Info:
     call.answer_headers.append(("etag", quoted(node.etag)))
     if not node.is_directory:
         return await _file_info(call, node)
-    entries: list[NodeInfo] = []
     limit = min(page.limit, call.services.limits.listing_items)
+    shared_with = await _shared_with(call, node) or None
+    if page.depth == 1:
+        found = await _entries(call, node, limit, page.after)
+        return Info(node_record(node), found.dirs, found.files, next=found.following, shared_with=shared_with)
+    entries: list[NodeInfo] = []
     if page.depth:
         entries = await call.services.filesystem.listing(call.principal, node.id, page.depth, limit, page.after)
     below = len(node.path.rstrip("/")) + 1
@@ -151,7 +157,25 @@ async def _info(call: Call, node: NodeInfo, page: Page) -> Info:
     for entry in entries:
         (dirs if entry.kind == "directory" else files).append(node_record(entry))
     following = entries[-1].path[below:] if len(entries) == limit else None
-    return Info(node_record(node), dirs, files, next=following, shared_with=await _shared_with(call, node) or None)
+    return Info(node_record(node), dirs, files, next=following, shared_with=shared_with)
+
+
+class _Entries(NamedTuple):
+    """What is in a directory, as JSON already."""
+
+    dirs: list[Node]
+    files: list[Node]
+    following: str | None
+
+
+def _encoded(entries: Entries) -> _Entries:
+    dirs, files = (cast(list[Node], msgspec.Raw(_encoder.encode(nodes))) for nodes in node_records(entries))
+    return _Entries(dirs, files, entries.following)
+
+
+async def _entries(call: Call, node: NodeInfo, limit: int, after: str | None) -> _Entries:
+    """One level, made into JSON by the thread that reads it."""
+    return await call.services.filesystem.listed(call.principal, node.id, _encoded, limit, after, wants=EVERYTHING)
 
 
 async def _shared_with(call: Call, node: NodeInfo) -> list[Share]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from skep.filesystem import NodeInfo, VersionInfo, WriteResult
+from skep.filesystem import Entries, NodeInfo, VersionInfo, WriteResult
 from skep.frontends.common.id_text import shared_text, text_of, text_or_none
 
 
@@ -95,6 +95,39 @@ def node_record(node: NodeInfo) -> Node:
         _hex(node.sha1),
         _hex(node.sha256),
     )
+
+
+def node_records(entries: Entries) -> tuple[list[Node], list[Node]]:
+    """The JSON of a page of a directory: the directories, the files."""
+    space_id, parent_id = text_of(entries.space_id), text_of(entries.directory_id)
+    prefix = entries.directory_path.rstrip("/") + "/"
+    tags = entries.tags
+    dirs: list[Node] = []
+    files: list[Node] = []
+    for name, node_id, size, etag, mime, created, modified, number, attributes, _, md5, sha1, sha256 in entries.rows:
+        (dirs if number is None else files).append(
+            Node(
+                text_of(node_id),
+                space_id,
+                parent_id,
+                name,
+                "" if number is None else extension_of(name),
+                prefix + name,
+                "directory" if number is None else "file",
+                size,
+                etag,
+                mime,
+                number,
+                created,
+                modified,
+                tags.get(node_id, ()) if tags else (),
+                cast(Mapping[str, Any], msgspec.Raw(attributes.encode())) if attributes else {},
+                md5 and md5.hex(),
+                sha1 and sha1.hex(),
+                sha256 and sha256.hex(),
+            )
+        )
+    return dirs, files
 
 
 def version_record(version: VersionInfo) -> Version:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from skep.frontends.api.batch_frames import FrameHead, encode_batch
+from skep.testing.hive import TestHive
 
 FILES = "/api/filesystem"
 
@@ -47,6 +48,30 @@ async def test_a_listing_comes_in_pages(ada: httpx.AsyncClient) -> None:
         if after is None:
             break
     assert seen == [f"f{n}" for n in range(5)]
+
+
+async def test_entries_are_told_like_the_nodes_themselves(hive: TestHive, ada: httpx.AsyncClient) -> None:
+    names = ["a.tar.gz", ".hidden", "ünï ✓", 'quo"te\\', "\x7f\t", "plain", "dir"]
+    for number, name in enumerate(names[:-1]):
+        node_id = await put(ada, f"/d/{name}", b"x" * number)
+        change = {"attributes": {"é\u2028": [number, None, '"']}, "tags": ["x", "a"]} if number % 2 else {}
+        assert (await ada.post(f"{FILES}/info/{node_id}", json={"modified_us": 1, **change})).status_code == 200
+    await put(ada, "/d/dir/inside")
+    ben = await hive.client("ben")
+    share = (await ada.post(f"{FILES}/shares", json={"path": "/d", "user": "ben", "rights": "read"})).json()
+    await ben.post(f"{FILES}/shares/held/{share['id']}", json={"accept": True})
+    for client, place in ((ada, {"path": "/d"}), (ben, {"space": share["id"], "path": "/"})):
+        page = (await client.get(f"{FILES}/info", params=place)).json()
+        entries = [*page["dirs"], *page["files"]]
+        assert sorted(entry["name"] for entry in entries) == sorted(names)
+        for entry in entries:
+            alone = (await client.get(f"{FILES}/info", params={**place, "path": entry["path"], "depth": 0})).json()
+            assert entry == {**alone["info"], "parent_id": page["info"]["id"]}
+        deep = (await client.get(f"{FILES}/info", params={**place, "depth": 2})).json()
+        assert [one for one in deep["dirs"] + deep["files"] if one["name"] in names] == entries
+    assert (await ada.get(f"{FILES}/info", params={"path": "/d", "after": "/"})).json() == (
+        await ada.get(f"{FILES}/info", params={"path": "/d"})
+    ).json()
 
 
 async def test_a_files_info_has_versions_and_places(ada: httpx.AsyncClient) -> None:
