@@ -53,7 +53,7 @@ class Runner(Protocol):
         """Run a command to its end.
 
         Raises CommandFailed when ``check`` and it ends with another code than 0 (127: no such program), TimedOut when
-        it takes longer than it may; then it was killed with all that it started in its session.
+        it takes longer than it may; then it was killed with its process group.
         """
         ...
 

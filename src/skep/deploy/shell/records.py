@@ -21,7 +21,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Added to what the host gives."""
     cwd: str = ""
     timeout_s: float = TIMEOUT_S
-    """From its start to its end; over it the program and what it started are killed."""
+    """From its start to its end; over it the program and its process group are killed."""
     output_max_bytes: int = OUTPUT_MAX_BYTES
     """How much of each stream is kept; what comes after is read and thrown away, and the result says so."""
     secret: bool = False
