@@ -26,6 +26,11 @@ NONE = "none"
 @click.option("--jurisdiction", metavar="TEXT", help="Whose law it lies under, such as DE.")
 @click.option("--up", metavar="SIZE|none", help="Send at most so much in a second, such as 5MB.")
 @click.option("--down", metavar="SIZE|none", help="Read at most so much in a second.")
+@click.option(
+    "--cache",
+    type=click.Choice(["on", "off", "auto"]),
+    help="Keep what is read from it in the read cache; auto: if far.",
+)
 @with_hive
 def store_set(output: Output, hive: Hive, /, name: str, **given: str | None) -> None:
     """Say what a store is: its zone, its size, its price, its speed.
@@ -36,6 +41,7 @@ def store_set(output: Output, hive: Hive, /, name: str, **given: str | None) -> 
     Examples:
       skep store set b2 --price-stored 0.006 --price-down 0.01 --jurisdiction US
       skep store set desk --up 2MB --down 10MB --capacity 500GB
+      skep store set nas --cache on
     """
     changes: dict[str, object] = {}
     if given["zone"] is not None:
@@ -56,6 +62,8 @@ def _term(pair: tuple[str, str]) -> tuple[str, object]:
     match option:
         case "jurisdiction":
             return option, text
+        case "cache":
+            return option, {"on": True, "off": False}.get(text)
         case "up" | "down":
             return f"{option}_bytes_per_s", _size(text)
         case _:
@@ -87,6 +95,7 @@ def _terms_text(known: dict[str, Any]) -> str:
         ["jurisdiction", shown(terms.get("jurisdiction") or "-")],
         ["sends at most, in a second", human_size(terms.get("up_bytes_per_s"))],
         ["reads at most, in a second", human_size(terms.get("down_bytes_per_s"))],
+        ["is cached", "yes" if known["cached"] else "no"],
     ]
     return table([shown(known["name"]), ""], rows)
 

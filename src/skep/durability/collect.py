@@ -25,6 +25,7 @@ from skep.base.clock import Clock
 from skep.base.errors import SkepError
 from skep.base.ids import Id
 from skep.base.workers import Outcome, Progress
+from skep.chunks.layout import BLOCK_BYTES
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
 from skep.durability.catalog import raise_epoch
@@ -189,9 +190,16 @@ class Collector:
             if await self._delete_shards(pack_id, shards):
                 await self._db.write(lambda tx, p=pack_id, h=shards: _forget_pack(tx, p, h))  # type: ignore[misc]
                 self._chunks.packs.forget(pack_id)
+                self._forget_cached(pack_id, shards)
                 count += 1
                 freed += sum(size for _, _, size, state in shards if state != "missing")
         return count, freed
+
+    def _forget_cached(self, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> None:
+        """Drop what the read cache has of a pack that is gone."""
+        if self._chunks.cache is not None:
+            blocks = max(-(-size_bytes // BLOCK_BYTES) for _, _, size_bytes, _ in shards) if shards else 0
+            self._chunks.cache.forget(pack_id, [number for number, _, _, _ in shards], blocks)
 
     async def _delete_shards(self, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> bool:
         """Delete a retired pack from its stores; False when one could not be asked (it is tried again)."""

@@ -17,6 +17,8 @@ from skep.stores.protocol import Store, Usage
 FAILURES_UNTIL_DOWN = 3
 DOWN_MIN_S = 2.0
 DOWN_MAX_S = 300.0
+LOCAL_URLS = ("fs:", "memory:")
+"""What such URLs name is as near as the cache would be."""
 RESERVE_BYTES = 64 << 20
 """Kept free on each store, so that repair and the file system itself can still move."""
 
@@ -51,6 +53,11 @@ class Member:
     def down(self) -> bool:
         """Whether calls are likely to fail now."""
         return self.store is None or self.failures >= FAILURES_UNTIL_DOWN
+
+    @property
+    def cached(self) -> bool:
+        """Whether what is read from it is kept in the read cache: by its terms, else if it is not on this machine."""
+        return self.terms.cache if self.terms.cache is not None else not self.url.startswith(LOCAL_URLS)
 
     @property
     def resting(self) -> bool:

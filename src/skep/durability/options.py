@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from skep.durability.domains import Sharing
 
@@ -32,6 +33,12 @@ class Options:
     """Bounds of how long a read waits for a store before it asks the others."""
     read_ahead_bytes: int = 96 << 20
     """What all reads together may hold before it is wanted."""
+    cache_directory: Path | None = None
+    """Where the read cache is; None: there is none."""
+    cache_bytes: int = 0
+    """What it may take of the disk."""
+    cache_reserve_bytes: int = 0
+    """What it leaves free there."""
 
 
 @dataclass(slots=True)

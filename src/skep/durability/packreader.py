@@ -8,6 +8,9 @@ stores of the pack usually take, then others are asked as well and the first ans
 A whole sealed chunk is checked by its own tag, so ``opened`` fetches it without the blocks' hashes
 first. If it does not open it is fetched again in the checked way, which says which shard is damaged,
 reports it and rebuilds.
+
+Of stores whose blocks are cached (cache/), whole blocks are read and checked, and a range whose blocks
+are all in the cache is had from there even while its store is away.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ from skep.base.errors import (
 from skep.base.ids import Id
 from skep.chunks.coding import choose_sources, rebuild_blocks
 from skep.chunks.gear import CHUNK_BYTES_MAX
-from skep.chunks.layout import ShardLayout
+from skep.chunks.layout import BLOCK_BYTES, ShardLayout
 from skep.chunks.scheme import Scheme
 from skep.chunks.seal import sealed_bound
 from skep.chunks.shard import unframed, verify_blocks
 from skep.db import Database
+from skep.durability.cache import BlockCache
 from skep.durability.catalog import pack_places
 from skep.durability.intake import INLINE_BYTES, run_to_end
 from skep.durability.member import Member
@@ -92,8 +96,10 @@ class PackReader:
         damage: Damage,
         options: Options,
         counters: Counters,
+        cache: BlockCache | None = None,
     ) -> None:
         self._db = db
+        self._cache = cache
         self._stores = stores
         self._shard_key = shard_key_bytes
         self._threads = threads
@@ -172,6 +178,11 @@ class PackReader:
         """A payload range: from its shard, or rebuilt when that fails or takes too long."""
         place = _place_of(piece.pack, piece.number)
         member = self._stores.get(place.store_id) if place is not None and place.state == "ok" else None
+        if member is not None and self._is_cached(piece, member):
+            try:
+                return await self._fetch_blocks(piece, piece.number, member)
+            except SkepError:
+                pass  # it was not there after all: as if it had not seemed so
         if member is None or member.store is None or member.resting:
             return await self._rebuild(piece)
         if not piece.pack.scheme.parity_shards:
@@ -218,30 +229,60 @@ class PackReader:
 
     async def _fetch(self, piece: _Piece, number: int, member: Member) -> _Parts:
         """Read, and verify if wanted, one shard's share of a payload range; reports damage."""
-        pack_id = piece.pack.pack_id
-        store = member.store
+        if self._cache is not None and member.cached:
+            return await self._fetch_blocks(piece, number, member)
+        layout = piece.layout
+        if not piece.reading.checked:
+            offset, length = layout.exact_range(piece.offset, piece.length)
+            return unframed(piece.offset, await self._read(piece, number, member, offset, length))
+        span = layout.file_range(piece.offset, piece.length)
+        raw = await self._read(piece, number, member, span.offset, span.length)
+        return _cut_out(await self._verified(piece, number, member, span.first_block, raw), span.skip, piece.length)
+
+    def _is_cached(self, piece: _Piece, member: Member) -> bool:
+        if self._cache is None or not member.cached:
+            return False
+        first, count = _blocks_of(piece)
+        return self._cache.has(piece.pack.pack_id, piece.number, first, count)
+
+    async def _fetch_blocks(self, piece: _Piece, number: int, member: Member) -> _Parts:
+        """The same by whole blocks, those that the cache has from there."""
+        assert self._cache is not None
+
+        async def fetch(first: int, count: int) -> Buffer:
+            payload_bytes = sum(piece.layout.block_bytes(block) for block in range(first, first + count))
+            span = piece.layout.file_range(first * BLOCK_BYTES, payload_bytes)
+            raw = await self._read(piece, number, member, span.offset, span.length)
+            await self._verified(piece, number, member, first, raw)
+            return raw
+
+        first, count = _blocks_of(piece)
+        blocks = await self._cache.payloads(piece.pack, number, piece.layout, first, count, fetch)
+        return _cut_out(blocks, piece.offset - first * BLOCK_BYTES, piece.length)
+
+    async def _read(self, piece: _Piece, number: int, member: Member, offset: int, length: int) -> bytes:
+        """Bytes of a shard's file. Raises ObjectNotFound, CorruptShard (cut short), both reported, and Unavailable."""
+        pack_id, store = piece.pack.pack_id, member.store
         if store is None:
             raise StoreUnavailable(f"store {member.name!r} is not open: {member.error}")
-        key = shard_key(pack_id, number)
-        layout = piece.layout
-        span = layout.file_range(piece.offset, piece.length)
-        offset, length = span[:2] if piece.reading.checked else layout.exact_range(piece.offset, piece.length)
+        key, timeout_s = shard_key(pack_id, number), self._options.read_timeout_s
         try:
-            raw = await self._stores.call(
-                member, lambda: store.get(key, offset, length), timeout_s=self._options.read_timeout_s
-            )
-            if len(raw) != length:
-                raise CorruptShard(f"shard {number} of pack {pack_id.hex()} is cut short")
-            if not piece.reading.checked:
-                return unframed(piece.offset, raw)
-            blocks = await self._run(len(raw), lambda: self._verify(piece.pack, number, span.first_block, raw))
+            raw = await self._stores.call(member, lambda: store.get(key, offset, length), timeout_s=timeout_s)
         except ObjectNotFound:
             self._report(piece, number, member, "missing")
             raise
+        if len(raw) != length:
+            self._report(piece, number, member, "corrupt")
+            raise CorruptShard(f"shard {number} of pack {pack_id.hex()} is cut short")
+        return raw
+
+    async def _verified(self, piece: _Piece, number: int, member: Member, first_block: int, raw: Buffer) -> _Parts:
+        """The payloads of blocks. Raises CorruptShard, reported."""
+        try:
+            return await self._run(len(raw), lambda: self._verify(piece.pack, number, first_block, raw))
         except CorruptShard:
             self._report(piece, number, member, "corrupt")
             raise
-        return _cut_out(blocks, span.skip, piece.length)
 
     def _verify(self, pack: PackPlaces, number: int, first_block: int, raw: Buffer) -> _Parts:
         """The payloads of the blocks read. Raises CorruptShard."""
@@ -353,6 +394,12 @@ class _Scratch(threading.local):
 
 
 _SCRATCH = _Scratch()
+
+
+def _blocks_of(piece: _Piece) -> tuple[int, int]:
+    """The first block of a piece, and how many it touches."""
+    first = piece.offset // BLOCK_BYTES
+    return first, (piece.offset + piece.length - 1) // BLOCK_BYTES - first + 1
 
 
 def _cut_out(blocks: _Parts, skip: int, length: int) -> _Parts:

@@ -34,6 +34,7 @@ from skep.crypto.keys import DomainKeys, HiveKeys, MasterKey
 from skep.db import Database, Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.durability import catalog
+from skep.durability.cache import BlockCache, CacheDisk
 from skep.durability.damage import note_damage
 from skep.durability.domains import Domains
 from skep.durability.intake import INLINE_BYTES, Intake, run_to_end
@@ -87,14 +88,17 @@ class ChunkService:
         self.room = PackRoom(self._keys.index_key, self.options.pack_bytes, self._write_pack, self.options.packs_max)
         self._intake = Intake(db, self.room, self._threads, self.options.compression_level)
         self._groups = GroupWriter(self._intake)
+        self.cache = self._read_cache()
+        """The read cache, if there is one."""
         self.packs = PackReader(
-            db, stores, self._keys.shard_key, self._threads, self.note_damage, self.options, self.counters
+            db, stores, self._keys.shard_key, self._threads, self.note_damage, self.options, self.counters, self.cache
         )
         self.reader = Reader(db, self.packs, self.options.read_ahead_bytes)
         self.on_their_way: set[bytes] = set()
         """Packs whose shards are being put and whose rows are not committed."""
         self._damage: dict[tuple[bytes, int], tuple[Id, str]] = {}
         self._closed = False
+        self._loading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load what the database knows: the epoch, the scheme and the thresholds."""
@@ -107,6 +111,20 @@ class ChunkService:
         self.leases.advance(epoch)
         if scheme is not None:
             self._scheme = Scheme.parse(bytes(scheme).decode())
+        if self.cache is not None:
+            self._loading = asyncio.create_task(self.cache.load(), name="load-cache")
+
+    def _read_cache(self) -> BlockCache | None:
+        options = self.options
+        if options.cache_directory is None:
+            return None
+        disk = CacheDisk(
+            options.cache_directory,
+            options.cache_bytes,
+            self.stores.clock,
+            reserve_bytes=options.cache_reserve_bytes,
+        )
+        return BlockCache(disk, self._keys.shard_key, self._threads)
 
     async def close(self) -> None:
         """Finish what is on its way and stop the threads; the stores stay open."""
@@ -114,6 +132,10 @@ class ChunkService:
         await self._groups.close()
         await self.room.close()
         await self.flush_damage()
+        if self._loading is not None:
+            await self._loading
+        if self.cache is not None:
+            await self.cache.close()
         self._threads.shutdown(wait=True)
         self._coders.shutdown(wait=True)
 

@@ -125,6 +125,11 @@ class StoreSet:
                 await member.store.close()
                 member.store = None
 
+    @property
+    def clock(self) -> Clock:
+        """The hive's clock."""
+        return self._clock
+
     def __iter__(self) -> Iterator[Member]:
         return iter(list(self._members.values()))
 

@@ -1,4 +1,4 @@
-"""What an owner says of a store: its price, where it lies, how fast it may be used."""
+"""What an owner says of a store: its price, where it lies, how fast it may be used, whether it is cached."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """For a gigabyte read from it."""
     jurisdiction: Annotated[str, Meta(max_length=64)] = ""
     """Whose law it lies under: shown, and checked by the lint of the layout."""
+    cache: bool | None = None
+    """Whether what is read from it is kept in the read cache; None: if the store is not on the hive's machine."""
     up_bytes_per_s: Rate | None = None
     down_bytes_per_s: Rate | None = None
 

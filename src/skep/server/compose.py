@@ -142,7 +142,7 @@ async def open_hive(
         closing.push_async_callback(agents.close)
 
         # the doors
-        facts = Facts(db, clock)
+        facts = Facts(db, clock, chunks.cache)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
             agents=agents, rebalancer=keepers.rebalancer, traffic=keepers.traffic,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from skep.base.clock import Clock
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
+from skep.durability.cache import BlockCache
 from skep.durability.damage import DEFERRED_REASON, LOST_REASON
 
 AGE_MAX_S = 15.0
@@ -41,8 +42,9 @@ _STORED = prepared(sa.select(sa.func.coalesce(sa.func.sum(s.stores.c.used_bytes)
 class Facts:
     """Looks the facts up and remembers them for ``AGE_MAX_S``."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, cache: BlockCache | None = None) -> None:
         self._db = db
+        self._cache = cache
         self._clock = clock
         self._at_s = float("-inf")
         self.last: dict[str, Any] = {}
@@ -50,9 +52,19 @@ class Facts:
     async def now(self) -> dict[str, Any]:
         """The facts, at most ``AGE_MAX_S`` old."""
         if self._clock.monotonic_s() - self._at_s > AGE_MAX_S:
-            self.last = await self._db.read(_look)
+            self.last = {**await self._db.read(_look), **_of_cache(self._cache)}
             self._at_s = self._clock.monotonic_s()
         return self.last
+
+
+def _of_cache(cache: BlockCache | None) -> dict[str, Any]:
+    if cache is None:
+        return {}
+    return {
+        "cache_used_bytes": cache.disk.used_bytes,
+        "cache_limit_bytes": cache.disk.limit_bytes,
+        "cache_hit_ratio": round(cache.counters.hit_ratio, 4),
+    }
 
 
 def _look(tx: Transaction) -> dict[str, Any]:

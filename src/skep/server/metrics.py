@@ -96,10 +96,31 @@ class HiveCollector(Collector):
         yield CounterMetricFamily("skep_content_sent_bytes", "Content read.", value=counters.sent_bytes)
         for name, text in _COUNTED.items():
             yield CounterMetricFamily(f"skep_{name}", text, value=getattr(counters, name))
+        yield from self._of_cache()
         depths = GaugeMetricFamily("skep_queue_depth", "What waits in each queue.", labels=["queue"])
         for queue, depth in self._chunks.queues.items():
             depths.add_metric([queue], depth)
         yield depths
+
+    def _of_cache(self) -> Iterable[Metric]:
+        cache = self._chunks.cache
+        if cache is None:
+            return
+        counters, disk = cache.counters, cache.disk
+        asked = _family(CounterMetricFamily)(
+            "skep_cache_blocks", "Blocks of cached stores' shards that reads asked for.", "outcome"
+        )
+        for outcome, count in (
+            ("hit", counters.hit_blocks), ("missed", counters.missed_blocks), ("damaged", counters.damaged_blocks)
+        ):  # fmt: skip
+            asked.add_metric([outcome], count)
+        lost = _family(CounterMetricFamily)("skep_cache_not_kept", "Blocks that the read cache gave up.", "why")
+        for why, count in (
+            ("evicted", disk.evicted_blocks), ("refused", disk.refused_writes), ("busy", counters.skipped_blocks)
+        ):  # fmt: skip
+            lost.add_metric([why], count)
+        saved = CounterMetricFamily("skep_cache_hit_bytes", "Bytes had from the read cache.", value=counters.hit_bytes)
+        yield from (asked, lost, saved)
 
     def _of_stores(self) -> Iterable[Metric]:
         gauge, counter = _family(GaugeMetricFamily), _family(CounterMetricFamily)

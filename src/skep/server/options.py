@@ -11,6 +11,8 @@ from skep.stores.oauth import AppKeys
 from skep.stores.wrappers.retry import Pace
 
 HEAD_LIMIT_BYTES = 64 * 1024
+CACHE_DIRECTORY = "cache"
+"""The read cache, in the data directory: it may be removed at any time."""
 PATIENCE = 2
 """A call to a store, tries and waits included, may take this many times as long as one try."""
 
@@ -29,6 +31,9 @@ def chunk_options(settings: Settings) -> Options:
         read_timeout_s=PATIENCE * storage.store_timeout_s,
         hedge=storage.hedge,
         read_ahead_bytes=storage.download_memory_bytes,
+        cache_directory=settings.data_path() / CACHE_DIRECTORY,
+        cache_bytes=storage.cache_bytes,
+        cache_reserve_bytes=storage.reserve_bytes,
     )
 
 

@@ -54,6 +54,8 @@ class Store(msgspec.Struct, frozen=True):
     properties: dict[str, Any] | None
     reputation: Standing
     terms: Terms
+    cached: bool
+    """Whether what is read from it is kept in the read cache."""
 
 
 class Stores(msgspec.Struct, frozen=True):
@@ -213,6 +215,7 @@ def store_record(member: Member) -> Store:
         properties=None if properties is None else msgspec.to_builtins(properties),
         reputation=_standing(member.reputation),
         terms=member.terms,
+        cached=member.cached,
     )
 
 
