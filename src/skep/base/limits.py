@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Hashable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from math import inf
 
 from skep.base.clock import Clock
 from skep.base.errors import RateLimited, SkepError, TimedOut
 from skep.base.waiting import wait_until
+
+_SPARE_GATES_MAX = 64
 
 
 @dataclass(slots=True)
@@ -69,6 +71,13 @@ class Pool:
     def hold(self, amount: int) -> AbstractAsyncContextManager[None]:
         """Take ``amount`` for the length of the block. Raises the pool's error at its limits."""
         return _Held(self, amount)
+
+    def take_place(self) -> bool:
+        """Take one if that needs no waiting; whether it did."""
+        if self._waiters or self._held >= self.capacity:
+            return False
+        self._held += 1
+        return True
 
     async def take(self, amount: int) -> int:
         """Take ``amount``, or the whole pool if that is less; give the returned number back later."""
@@ -154,21 +163,61 @@ class FairGate(Gate):
         super().__init__(name, capacity, clock, wait_s=wait_s, queue_max=queue_max)
         self.each_max = each_max
         self._own: dict[Hashable, Gate] = {}
+        self._spare: list[Gate] = []
+        """Gates of callers who have left, for the next."""
 
-    @asynccontextmanager
-    async def enter_as(self, caller: Hashable) -> AsyncIterator[None]:
+    def enter_as(self, caller: Hashable) -> AbstractAsyncContextManager[None]:
         """Take one place for the length of the block, as one of a caller's. Raises TimedOut at its limits."""
+        return _HeldAs(self, caller)
+
+    async def _take_as(self, caller: Hashable) -> Gate:
         own = self._own.get(caller)
         if own is None:
-            own = self._own[caller] = Gate(
-                f"{self.name} of one user", self.each_max, self._clock, wait_s=self._wait_s, queue_max=self._queue_max
-            )
+            own = self._own[caller] = self._spare.pop() if self._spare else self._gate_of_one()
         try:
-            async with own.enter(), self.enter():
-                yield
-        finally:
-            if not own.held and not own.waiting and self._own.get(caller) is own:
-                del self._own[caller]
+            if not own.take_place():
+                await own.take(1)
+            try:
+                if not self.take_place():
+                    await self.take(1)
+            except BaseException:
+                own.give_back(1)
+                raise
+        except BaseException:
+            self._leave_own(caller, own)
+            raise
+        return own
+
+    def _gate_of_one(self) -> Gate:
+        name = f"{self.name} of one user"
+        return Gate(name, self.each_max, self._clock, wait_s=self._wait_s, queue_max=self._queue_max)
+
+    def _give_back_as(self, caller: Hashable, own: Gate) -> None:
+        self.give_back(1)
+        own.give_back(1)
+        self._leave_own(caller, own)
+
+    def _leave_own(self, caller: Hashable, own: Gate) -> None:
+        if not own.held and not own.waiting and self._own.get(caller) is own:
+            del self._own[caller]
+            if len(self._spare) < _SPARE_GATES_MAX:
+                self._spare.append(own)
+
+
+class _HeldAs(AbstractAsyncContextManager[None]):
+    """What one block holds of a FairGate."""
+
+    __slots__ = ("_caller", "_gate", "_own")
+
+    def __init__(self, gate: FairGate, caller: Hashable) -> None:
+        self._gate = gate
+        self._caller = caller
+
+    async def __aenter__(self) -> None:
+        self._own = await self._gate._take_as(self._caller)
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._gate._give_back_as(self._caller, self._own)
 
 
 class ByteBudget(Pool):

@@ -10,11 +10,10 @@ replaced before anything is written. Bytes are shown as hex, long values are cut
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -73,14 +72,19 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger(area=name))
 
 
-@contextlib.contextmanager
-def request_context(request_id: str) -> Iterator[None]:
+class request_context:
     """Give every line logged inside the block, in this task and those it starts, this request id."""
-    before = _request_id.set(request_id)
-    try:
-        yield
-    finally:
-        _request_id.reset(before)
+
+    __slots__ = ("_before", "_request_id")
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._before = _request_id.set(self._request_id)
+
+    def __exit__(self, *failure: object) -> None:
+        _request_id.reset(self._before)
 
 
 def current_request_id() -> str:

@@ -34,6 +34,31 @@ async def wait_for_event(event: asyncio.Event, clock: Clock, limit_s: float) -> 
         waiter.cancel()
 
 
+async def within(doing: Awaitable[T], limit_s: float) -> T:
+    """The result of one await, which is cancelled after ``limit_s`` seconds. Raises TimeoutError.
+
+    ``asyncio.timeout`` at a third of its cost, for where every request passes.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "only a task can be cancelled"
+    before, rang = task.cancelling(), False
+
+    def ring() -> None:
+        nonlocal rang
+        rang = True
+        task.cancel()
+
+    alarm = asyncio.get_running_loop().call_later(limit_s, ring)
+    try:
+        return await doing
+    except asyncio.CancelledError:
+        if rang and task.uncancel() <= before:
+            raise TimeoutError from None
+        raise
+    finally:
+        alarm.cancel()
+
+
 async def to_the_end(doing: Awaitable[T]) -> T:
     """The result of what, once begun, is waited for even if the caller is cancelled; then CancelledError."""
     task = asyncio.ensure_future(doing)

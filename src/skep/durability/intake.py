@@ -166,6 +166,11 @@ class Intake:
             count += 1
         return count
 
+    async def begin(self, stored: Stored) -> None:
+        """Have the packs of this writer written, and return while they are: there may be other work to do."""
+        self._room.want(stored.packs)
+        await asyncio.sleep(0)
+
     async def settle(self, stored: Stored) -> None:
         """Wait until every pack of this writer is durable and recorded. Raises what failed."""
         await self._room.settle(stored.packs)

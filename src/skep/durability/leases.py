@@ -14,8 +14,7 @@ directory's lock, so a crash ends them all, along with the work that held them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 
 class Leases:
@@ -45,14 +44,25 @@ class Leases:
         """How many leases there are."""
         return self._held.total()
 
-    @contextmanager
-    def hold(self) -> Iterator[int]:
+    def hold(self) -> AbstractContextManager[int]:
         """Hold a lease for the body of the ``with`` statement."""
-        epoch = self._epoch
-        self._held[epoch] += 1
-        try:
-            yield epoch
-        finally:
-            self._held[epoch] -= 1
-            if not self._held[epoch]:
-                del self._held[epoch]
+        return _Lease(self._held, self._epoch)
+
+
+class _Lease(AbstractContextManager[int]):
+    """One lease. It has the epoch in which it was asked for; every small upload takes one."""
+
+    __slots__ = ("_epoch", "_held")
+
+    def __init__(self, held: Counter[int], epoch: int) -> None:
+        self._held = held
+        self._epoch = epoch
+
+    def __enter__(self) -> int:
+        self._held[self._epoch] += 1
+        return self._epoch
+
+    def __exit__(self, *failure: object) -> None:
+        self._held[self._epoch] -= 1
+        if not self._held[self._epoch]:
+            del self._held[self._epoch]

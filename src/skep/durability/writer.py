@@ -40,6 +40,7 @@ SECOND_GROUP_BYTES = 1 << 20
 QUIET_TURNS = 10
 """Turns of the event loop without a new body after which a group begins."""
 DIGESTS = ("md5", "sha1", "sha256")
+_HASHERS = {"md5": hashlib.md5, "sha1": hashlib.sha1, "sha256": hashlib.sha256}
 _FEW_BYTES = 16 << 10
 _STEP_BYTES = 2047
 """hashlib lets other threads run while it hashes more than this: for a few kilobytes the changes cost more."""
@@ -47,6 +48,8 @@ _STEP_BYTES = 2047
 
 def check_digests(names: Collection[str]) -> tuple[str, ...]:
     """The names in order. Raises BadInput for one that is not offered."""
+    if names is DIGESTS:
+        return DIGESTS
     for name in names:
         if name not in DIGESTS:
             raise BadInput(f"digest {name!r} is not offered: take {', '.join(DIGESTS)}")
@@ -55,13 +58,16 @@ def check_digests(names: Collection[str]) -> tuple[str, ...]:
 
 def digests_of(body: Buffer, names: Collection[str]) -> dict[str, bytes]:
     """Digests of one run of bytes."""
-    hashers = {name: hashlib.new(name, usedforsecurity=False) for name in names}
     view = memoryview(body)
     step = _STEP_BYTES if len(view) <= _FEW_BYTES else len(view)
-    for start in range(0, len(view), step):
-        for hasher in hashers.values():
-            hasher.update(view[start : start + step])
-    return {name: hasher.digest() for name, hasher in hashers.items()}
+    pieces = [view[start : start + step] for start in range(0, len(view), step)]
+    found = {}
+    for name in names:
+        hasher = _HASHERS[name](usedforsecurity=False)
+        for piece in pieces:
+            hasher.update(piece)
+        found[name] = hasher.digest()
+    return found
 
 
 class Window:
@@ -366,11 +372,12 @@ class GroupWriter:
         size_bytes = sum(waiting.size_bytes for waiting in group)
         identified = await self._intake.run_sized(size_bytes, _identify_group, group)
         await self._store_together(group, identified, stored)
+        await self._intake.begin(stored)
+        contents = await self._intake.run_sized(size_bytes, _contents_of_group, group, identified)
         await self._intake.settle(stored)
-        for waiting, chunks in zip(group, identified, strict=True):
+        for waiting, content in zip(group, contents, strict=True):
             if not waiting.done.done():
-                digests = await self._digests(waiting)
-                waiting.done.set_result([_content(each, digest) for each, digest in zip(chunks, digests, strict=True)])
+                waiting.done.set_result(content)
 
     async def _store_together(
         self, group: Sequence[_Waiting], identified: Sequence[Sequence[Sequence[PlainChunk]]], stored: Stored
@@ -382,13 +389,6 @@ class GroupWriter:
             entry[1].extend(_flat(chunks))
         for (_, scheme), (keys, chunks_of_set) in sets.items():
             await self._intake.store(keys, chunks_of_set, scheme, stored)
-
-    async def _digests(self, waiting: _Waiting) -> list[dict[str, bytes]]:
-        if not waiting.digests:
-            return [{} for _ in waiting.bodies]
-        return await self._intake.run_sized(
-            waiting.size_bytes, lambda: [digests_of(body, waiting.digests) for body in waiting.bodies]
-        )
 
     async def close(self) -> None:
         """Take no more and wait for what is under way."""
@@ -418,7 +418,16 @@ def _identify_group(group: Sequence[_Waiting]) -> list[list[list[PlainChunk]]]:
     ]
 
 
-def _content(chunks: Sequence[PlainChunk], digests: dict[str, bytes]) -> Content:
-    refs = tuple(chunk.ref for chunk in chunks)
-    size_bytes = sum(ref.plain_bytes for ref in refs)
-    return Content(Manifest(size_bytes, refs), size_bytes, digests)
+def _contents_of_group(
+    group: Sequence[_Waiting], identified: Sequence[Sequence[Sequence[PlainChunk]]]
+) -> list[list[Content]]:
+    """For each caller, for each of its bodies: what it is when its chunks are durable."""
+    return [
+        [_content(body, each, waiting.digests) for body, each in zip(waiting.bodies, chunks, strict=True)]
+        for waiting, chunks in zip(group, identified, strict=True)
+    ]
+
+
+def _content(body: Buffer, chunks: Sequence[PlainChunk], digests: Collection[str]) -> Content:
+    refs = tuple([chunk.ref for chunk in chunks])
+    return Content(Manifest(len(body), refs), len(body), digests_of(body, digests) if digests else {})

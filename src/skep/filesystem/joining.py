@@ -51,13 +51,22 @@ class Key(NamedTuple):
     parents: bool
 
 
+class _Joined(NamedTuple):
+    """Files that are committed together, what becomes of each, and the end of it all."""
+
+    items: list[Incoming]
+    outcomes: list[asyncio.Future[WriteResult]]
+    """Cancelled ones are those of cancelled callers."""
+    over: asyncio.Future[None]
+
+
 class Joiner:
     """Joins commits of small files. Lives on one event loop."""
 
     def __init__(self, books: Books, commit: Commit) -> None:
         self._books = books
         self._commit = commit
-        self._waiting: dict[Key, list[tuple[Incoming, asyncio.Future[WriteResult]]]] = {}
+        self._waiting: dict[Key, _Joined] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._homes: OrderedDict[tuple[Id, Id | None], Home] = OrderedDict()
 
@@ -82,36 +91,42 @@ class Joiner:
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[WriteResult] = loop.create_future()
-        joined = self._waiting.setdefault(key, [])
-        joined.append((item, outcome))
-        if len(joined) == 1:
-            loop.call_soon(self._start, key)
-        elif len(joined) >= JOINED_MAX:
-            self._start(key)
+        joined = self._waiting.get(key)
+        if joined is None:
+            joined = self._waiting[key] = _Joined([], [], loop.create_future())
+            loop.call_soon(self._start, key, joined)
+        joined.items.append(item)
+        joined.outcomes.append(outcome)
+        if len(joined.items) >= JOINED_MAX:
+            self._start(key, joined)
         try:
-            return await asyncio.shield(outcome)
+            return await outcome
         except asyncio.CancelledError:
-            await asyncio.wait([outcome])
-            outcome.exception()
+            await asyncio.wait([joined.over])
             raise
 
-    def _start(self, key: Key) -> None:
-        joined = self._waiting.pop(key, None)
-        if joined:
+    def _start(self, key: Key, joined: _Joined) -> None:
+        if self._waiting.get(key) is joined:
+            del self._waiting[key]
             task = asyncio.get_running_loop().create_task(self._run(key, joined), name="joined-commit")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, key: Key, joined: Sequence[tuple[Incoming, asyncio.Future[WriteResult]]]) -> None:
+    async def _run(self, key: Key, joined: _Joined) -> None:
         try:
-            outcomes = await self._put(key, [item for item, _ in joined])
+            outcomes = await self._put(key, joined.items)
         except BaseException as error:
-            for _, future in joined:
-                future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            for future in joined.outcomes:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), outcome in zip(joined, outcomes, strict=True):
+        finally:
+            joined.over.set_result(None)
+        for future, outcome in zip(joined.outcomes, outcomes, strict=True):
+            if future.done():
+                continue  # its caller was cancelled
             if isinstance(outcome, SkepError):
                 future.set_exception(outcome)
             else:

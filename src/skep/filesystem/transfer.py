@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from skep.base.errors import BodyTooLarge, ChecksumMismatch, LengthMismatch, MalformedRequest, QuotaExceeded
 from skep.base.ids import Id
-from skep.chunks.manifest import Manifest, etag
+from skep.chunks.manifest import Manifest, etag_of
 from skep.chunks.scheme import Scheme
 from skep.crypto.hashing import Buffer
 from skep.crypto.keys import DomainKeys
@@ -46,15 +46,48 @@ async def receive(
     return content_of(stored)
 
 
+async def whole(stream: AsyncIterator[Buffer], length: int) -> Buffer:
+    """A small body of this length, at once. Raises LengthMismatch, and what the stream raises."""
+    parts: list[Buffer] = []
+    size_bytes = 0
+    async for part in stream:
+        parts.append(part)
+        size_bytes += len(part)
+        if size_bytes > length:
+            raise LengthMismatch(f"the body is longer than the {length} bytes declared", length=length)
+    if size_bytes != length:
+        raise LengthMismatch(f"the body ended after {size_bytes} of the {length} bytes declared", length=length)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def keep(
+    chunks: ContentStore,
+    domain: DomainKeys,
+    body: Buffer,
+    *,
+    expected: Mapping[str, bytes],
+    digests: Collection[str] = (),
+    digest_bytes_max: int,
+    scheme: Scheme | None = None,
+) -> Content:
+    """``receive`` for a small body that is all here."""
+    wanted: Collection[str] = DIGESTS if len(body) <= digest_bytes_max else {*expected, *digests}
+    (stored,) = await chunks.write_many(domain, [body], scheme=scheme, digests=wanted)
+    if expected:
+        check_digests(stored, expected)
+    return content_of(stored)
+
+
 def content_of(stored: Stored) -> Content:
     """Durable bytes as the content of a version to be."""
     digests = stored.digests
     manifest = stored.manifest
+    encoded = manifest.encode()
     return Content(
         manifest,
-        manifest.encode(),
+        encoded,
         stored.size_bytes,
-        etag(manifest),
+        etag_of(encoded),
         digests.get("md5"),
         digests.get("sha1"),
         digests.get("sha256"),
@@ -71,6 +104,8 @@ def require_room(size_bytes: int | None, room_bytes: int | None) -> None:
 
 def check_known(expected: Mapping[str, bytes]) -> None:
     """Raise MalformedRequest for a digest that cannot be checked."""
+    if not expected:
+        return
     unknown = sorted(expected.keys() - set(DIGESTS))
     if unknown:
         raise MalformedRequest(f"cannot check the digest {unknown[0]!r}: send one of {', '.join(DIGESTS)}")

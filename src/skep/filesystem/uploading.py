@@ -94,19 +94,31 @@ class Uploading(Core):
                 principal, space_id, segments, conditions, length, parents=parents, below=below
             )
         domain = await self._chunks.domain(home.domain_id)
+        body = await transfer.whole(stream, length) if small and length is not None else None
         with self._chunks.writing():
-            content = await transfer.receive(
-                self._chunks,
-                domain,
-                stream,
-                length=length,
-                room_bytes=room_bytes,
-                file_bytes_max=self.limits.file_bytes_max,
-                digest_bytes_max=self.limits.digest_bytes_max,
-                expected=expected,
-                digests=digests,
-                scheme=home.scheme,
-            )
+            if body is not None:
+                content = await transfer.keep(
+                    self._chunks,
+                    domain,
+                    body,
+                    expected=expected,
+                    digests=digests,
+                    digest_bytes_max=self.limits.digest_bytes_max,
+                    scheme=home.scheme,
+                )
+            else:
+                content = await transfer.receive(
+                    self._chunks,
+                    domain,
+                    stream,
+                    length=length,
+                    room_bytes=room_bytes,
+                    file_bytes_max=self.limits.file_bytes_max,
+                    digest_bytes_max=self.limits.digest_bytes_max,
+                    expected=expected,
+                    digests=digests,
+                    scheme=home.scheme,
+                )
             if describe is not None:
                 content = content._replace(facts=describe(content))
             item = writing.Incoming(segments, content, mime, modified_us, conditions, below)

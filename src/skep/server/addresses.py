@@ -39,6 +39,8 @@ class Proxies:
     def apply(self, scope: Scope, headers: Headers) -> str:
         """Make a request's client, scheme and Host what they are outside of the proxies; the client's address."""
         peer = scope.get("client")
+        if peer and not self._networks:
+            return str(peer[0])
         near = peer[0] if peer else ""
         client = self.client(near, headers)
         scope["client"] = (client, peer[1] if peer else 0)

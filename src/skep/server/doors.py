@@ -67,7 +67,7 @@ class Doors:
         self._at_paths = dict(at_paths)
         self._rest = rest
         self._of_hosts: list[tuple[App, Callable[[Headers], bool]]] = [
-            (door, door.owns_host) for door in self._doors.values() if isinstance(door, S3App)
+            (door, door.owns_host) for door in self._doors.values() if isinstance(door, S3App) and door.has_domain
         ]
 
     def behind(self, plain: App) -> App:

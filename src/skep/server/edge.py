@@ -37,8 +37,8 @@ class InFlight:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._none = asyncio.Event()
-        self._none.set()
+        self._none: asyncio.Event | None = None
+        """Set when there are none, once somebody waits for that."""
 
     @property
     def count(self) -> int:
@@ -50,20 +50,21 @@ class InFlight:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self._none.clear()
         return task
 
     def leave(self, task: asyncio.Task[Any]) -> None:
         """Count it no more."""
         self._tasks.discard(task)
-        if not self._tasks:
+        if self._none is not None and not self._tasks:
             self._none.set()
 
     async def none(self, timeout_s: float) -> bool:
         """Wait until there are none; whether that came within the time."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._none.wait()
+                while self._tasks:
+                    self._none = asyncio.Event()
+                    await self._none.wait()
         except TimeoutError:
             return False
         return True
@@ -96,14 +97,14 @@ class _Exchange:
             self.received_bytes += len(body)
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
         else:
             self.sent_bytes += len(message.get("body", b""))
-        await self._send(message)
+        return self._send(message)
 
 
 class Edge:
@@ -160,12 +161,12 @@ class Edge:
         started_s = time.perf_counter()
         in_flight = self.streams if scope["path"] in self._streams else self.in_flight
         task = in_flight.enter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         with request_context(exchange.request_id):
             try:
                 await self._answer(scope, exchange)
             finally:
-                self._metrics.in_flight.dec()
+                self._metrics.in_flight -= 1
                 in_flight.leave(task)
                 self._account(scope, exchange, time.perf_counter() - started_s)
 
@@ -202,8 +203,12 @@ class Edge:
         if scope["path"] in self._streams:
             await self._doors(scope, exchange.receive, exchange.send)
             return
-        async with self._gate.enter():
+        if not self._gate.take_place():
+            await self._gate.take(1)
+        try:
             await self._doors(scope, exchange.receive, exchange.send)
+        finally:
+            self._gate.give_back(1)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket, from its handshake to its end."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from skep.base.errors import BodyTooLarge, ClientGone, LengthMismatch, TimedOut
+from skep.base.waiting import within
 from skep.frontends.common.asgi import Receive
 
 PART_BYTES = 256 * 1024
@@ -78,8 +79,7 @@ class Body:
 
     async def _next_message(self) -> bytes:
         try:
-            async with asyncio.timeout(self._idle_timeout_s):
-                message = await self._receive()
+            message = await within(self._receive(), self._idle_timeout_s)
         except TimeoutError:
             self._done = True
             raise TimedOut(

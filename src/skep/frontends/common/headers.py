@@ -97,8 +97,10 @@ class Headers:
 def head_bytes(scope: Scope) -> int:
     """The size of the request's path, query and headers."""
     fields: list[tuple[bytes, bytes]] = scope["headers"]
-    line = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
-    return line + sum(len(name) + len(value) + 4 for name, value in fields)
+    size = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
+    for name, value in fields:
+        size += len(name) + len(value) + 4
+    return size
 
 
 def declared_length(headers: Headers) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,10 @@ class Request:
         has_body = bool(self.body.declared) or "transfer-encoding" in self.headers
         return has_body and not self.body.finished
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """ASGI's send, noting that the answer has begun."""
         self.started = True
-        await self._send(message)
+        return self._send(message)
 
 
 def client_of(scope: Scope) -> str:

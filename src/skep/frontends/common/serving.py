@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,7 +44,7 @@ class Reader(Protocol):
         """How long a reader may take nothing."""
         ...
 
-    async def send(self, message: Message) -> None: ...
+    def send(self, message: Message) -> Awaitable[None]: ...
 
 
 async def serve(call: Reader, content: Content, *, download: bool) -> None:

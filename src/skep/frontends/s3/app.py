@@ -48,6 +48,11 @@ class S3App:
         self._services = services
         self._domain = domain.lower().strip(".")
 
+    @property
+    def has_domain(self) -> bool:
+        """Whether there are hosts that are this door's."""
+        return bool(self._domain)
+
     def owns_host(self, headers: Headers) -> bool:
         """Whether the request's host is the domain of this door, or a bucket's name below it."""
         host = _host(headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -154,10 +154,10 @@ class Call:
             raise Refusal("InvalidArgument", f"{name} must be a number.", ArgumentName=name, ArgumentValue=text[:64])
         return min(int(text), most)
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """ASGI's send, noting that the answer has begun."""
         self.started = True
-        await self.send_raw(message)
+        return self.send_raw(message)
 
     async def answer(
         self, status: int = 200, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", *, size: int | None = None
