@@ -20,6 +20,7 @@ from bench.big_file import download, upload
 from bench.coding import coding
 from bench.dedup import dedup
 from bench.figures import Row, table
+from bench.grid import grid
 from bench.growth import growth
 from bench.live_streams import live_streams
 from bench.memory import memory
@@ -43,6 +44,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "growth": growth,
     "webdav": webdav,
     "agent-links": agent_links,
+    "grid": grid,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RESULTS_HEAD = "# Results of `make bench`\n\nNewest first; each table is one run on one machine.\n"

@@ -16,7 +16,7 @@
     │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
     │              Locked, JobDiffers, JobNotRunning, PortInUse
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
-    │                  TooManyUploads
+    │                  TooManyUploads, GridFull
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
     │   ├── StoreUnavailable → StoreRefused (retrying cannot help), StoreOffline
@@ -402,6 +402,12 @@ class StoreFull(LimitReached):
     """A store, or all of them, has no room."""
 
     code = "store-full"
+
+
+class GridFull(LimitReached):
+    """No server of the fleet can take the job, and no other may be rented."""
+
+    code = "grid-full"
 
 
 class TooManyUploads(LimitReached):
