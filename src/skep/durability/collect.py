@@ -10,14 +10,20 @@ One unit of the ``gc`` worker does one bounded step of each of these, in this or
 
 Chunks of lost packs (damage.py) need no grace: once nothing uses them, there is nothing to keep.
 
+Shards are removed by batches, where a store takes them (stores/batching.py), from all stores at once, each at
+its own pace. A store that fails or is away has its shards asked for again in the next step; those that are gone
+already are noted as missing, so that nobody asks for them twice, and other packs go on meanwhile.
+
 What always holds: a chunk row goes only while its uses are 0, in the transaction that checks it; a
 shard goes only after its pack's row is retired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -33,9 +39,15 @@ from skep.durability.member import Member
 from skep.durability.recording import leave_pack
 from skep.durability.records import shard_key
 from skep.durability.service import ChunkService
+from skep.stores.batching import batch_of, delete_many
 
 STEP_CHUNKS = 1000
-STEP_PACKS = 64
+STEP_PACKS = 200
+PAGES_MAX = 20
+"""Pages of packs that one step passes over because a store of theirs cannot be asked."""
+STORES_AT_ONCE = 8
+SINGLES_AT_ONCE = 4
+"""Calls under way at a store that removes objects one by one."""
 
 _c, _p, _h = s.chunks.c, s.packs.c, s.shards.c
 
@@ -69,7 +81,13 @@ _REMOVE_CHUNK = prepared(
 )
 _RETIRED = prepared(
     sa.select(_p.id)
-    .where(_p.retired_us <= sa.bindparam("before"), _p.retired_epoch < sa.bindparam("oldest"), _p.chunk_count == 0)
+    .where(
+        _p.retired_us <= sa.bindparam("before"),
+        _p.retired_epoch < sa.bindparam("oldest"),
+        _p.chunk_count == 0,
+        _p.id > sa.bindparam("after"),
+    )
+    .order_by(_p.id)
     .limit(STEP_PACKS)
 )
 _RETIRED_NOW = prepared(
@@ -81,6 +99,11 @@ _SHARDS_OF = prepared(
 _REMOVE_PACK = prepared(sa.delete(s.packs).where(_p.id == sa.bindparam("pack"), _p.chunk_count == 0))
 _REMOVE_SHARDS = prepared(sa.delete(s.shards).where(_h.pack_id == sa.bindparam("pack")))
 _REMOVE_REPAIR = prepared(sa.delete(s.repairs).where(s.repairs.c.pack_id == sa.bindparam("pack")))
+_GONE = prepared(
+    sa.update(s.shards)
+    .where(_h.pack_id == sa.bindparam("pack"), _h.number == sa.bindparam("shard"), _h.state != "missing")
+    .values(state="missing")
+)
 _FREE_STORE = prepared(
     sa.update(s.stores)
     .where(s.stores.c.id == sa.bindparam("store"))
@@ -109,6 +132,23 @@ class Collected:
     def units(self) -> int:
         """Things done."""
         return self.condemned_chunks + self.removed_chunks + self.removed_packs
+
+
+class _Shard(NamedTuple):
+    """A shard's row."""
+
+    number: int
+    store_id: Id
+    size_bytes: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Retired:
+    """A pack that nothing points at, and its shards."""
+
+    pack_id: bytes
+    shards: tuple[_Shard, ...]
 
 
 class Collector:
@@ -179,37 +219,91 @@ class Collector:
         return await self._db.write(work)
 
     async def _remove_packs(self, grace_us: int) -> tuple[int, int]:
+        """A page of retired packs; further ones while none of a page can be removed."""
+        after = b""
+        for _ in range(PAGES_MAX):
+            page = await self._retired(grace_us, after)
+            if not page:
+                break
+            after = page[-1].pack_id
+            gone = await self._delete_shards(page)
+            done = [pack for pack in page if all((pack.pack_id, each.number) in gone for each in pack.shards)]
+            freed = await self._db.write(lambda tx, p=page, g=gone, d=done: _note_gone(tx, p, g, d))  # type: ignore[misc]
+            for pack in done:
+                self._chunks.packs.forget(pack.pack_id)
+                self._forget_cached(pack)
+            if done:
+                return len(done), freed
+        return 0, 0
+
+    async def _retired(self, grace_us: int, after: bytes) -> list[_Retired]:
         oldest = self._chunks.leases.oldest()
 
-        def due(tx: Transaction) -> list[tuple[bytes, list[tuple[int, Id, int, str]]]]:
-            rows = tx.rows(_RETIRED, {"before": tx.now_us - grace_us, "oldest": oldest})
-            return [(row[0], tx.rows(_SHARDS_OF, {"pack": row[0]})) for row in rows]
+        def work(tx: Transaction) -> list[_Retired]:
+            rows = tx.rows(_RETIRED, {"before": tx.now_us - grace_us, "oldest": oldest, "after": after})
+            return [
+                _Retired(row[0], tuple(_Shard(*each) for each in tx.rows(_SHARDS_OF, {"pack": row[0]}))) for row in rows
+            ]
 
-        count = freed = 0
-        for pack_id, shards in await self._db.read(due):
-            if await self._delete_shards(pack_id, shards):
-                await self._db.write(lambda tx, p=pack_id, h=shards: _forget_pack(tx, p, h))  # type: ignore[misc]
-                self._chunks.packs.forget(pack_id)
-                self._forget_cached(pack_id, shards)
-                count += 1
-                freed += sum(size for _, _, size, state in shards if state != "missing")
-        return count, freed
+        return await self._db.read(work)
 
-    def _forget_cached(self, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> None:
+    def _forget_cached(self, pack: _Retired) -> None:
         """Drop what the read cache has of a pack that is gone."""
-        if self._chunks.cache is not None:
-            blocks = max(-(-size_bytes // BLOCK_BYTES) for _, _, size_bytes, _ in shards) if shards else 0
-            self._chunks.cache.forget(pack_id, [number for number, _, _, _ in shards], blocks)
+        if self._chunks.cache is not None and pack.shards:
+            blocks = max(-(-each.size_bytes // BLOCK_BYTES) for each in pack.shards)
+            self._chunks.cache.forget(pack.pack_id, [each.number for each in pack.shards], blocks)
 
-    async def _delete_shards(self, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> bool:
-        """Delete a retired pack from its stores; False when one could not be asked (it is tried again)."""
-        complete = True
-        for number, store_id, _, _ in shards:
+    async def _delete_shards(self, packs: Sequence[_Retired]) -> set[tuple[bytes, int]]:
+        """Delete packs' shards from their stores; those (pack, number) that are surely gone."""
+        gone: set[tuple[bytes, int]] = set()
+        by_store: dict[Id, dict[str, tuple[bytes, int]]] = {}
+        for pack in packs:
+            for each in pack.shards:
+                member = self._chunks.stores.get(each.store_id)
+                if each.state == "missing" or member is None or member.state == "lost":
+                    gone.add((pack.pack_id, each.number))
+                else:
+                    at = by_store.setdefault(each.store_id, {})
+                    at[shard_key(pack.pack_id, each.number)] = (pack.pack_id, each.number)
+        at_once = asyncio.Semaphore(STORES_AT_ONCE)
+
+        async def clear(store_id: Id, keys: dict[str, tuple[bytes, int]]) -> None:
             member = self._chunks.stores.get(store_id)
-            if member is None or member.state == "lost":
-                continue
-            complete = await delete_shard(self._chunks, member, shard_key(pack_id, number)) and complete
-        return complete
+            if member is not None:
+                async with at_once:
+                    gone.update(keys[key] for key in await delete_shards(self._chunks, member, list(keys)))
+
+        await asyncio.gather(*(clear(store_id, keys) for store_id, keys in by_store.items()))
+        return gone
+
+
+async def delete_shards(chunks: ChunkService, member: Member, keys: Sequence[str]) -> list[str]:
+    """Delete objects of a store in as few calls as it takes; those that are surely gone. Ends at the first failure."""
+    gone: list[str] = []
+    batch = batch_of(member.store)
+    step = batch if batch > 1 else SINGLES_AT_ONCE
+    for start in range(0, len(keys), step):
+        some = keys[start : start + step]
+        if batch > 1:
+            done = [await _delete_batch(chunks, member, some)] * len(some)
+        else:
+            done = await asyncio.gather(*(delete_shard(chunks, member, key) for key in some))
+        gone += [key for key, was_done in zip(some, done, strict=True) if was_done]
+        if not all(done):
+            break
+    return gone
+
+
+async def _delete_batch(chunks: ChunkService, member: Member, keys: Sequence[str]) -> bool:
+    store = member.store
+    if store is None or member.resting:
+        return False
+    try:
+        timeout_s = chunks.options.put_timeout_s
+        await chunks.stores.call(member, lambda: delete_many(store, keys), timed=False, timeout_s=timeout_s)
+    except SkepError:
+        return False
+    return True
 
 
 async def delete_shard(chunks: ChunkService, member: Member, key: str) -> bool:
@@ -225,11 +319,20 @@ async def delete_shard(chunks: ChunkService, member: Member, key: str) -> bool:
     return True
 
 
-def _forget_pack(tx: Transaction, pack_id: bytes, shards: Sequence[tuple[int, Id, int, str]]) -> None:
-    if not tx.run(_REMOVE_PACK, {"pack": pack_id}):
-        return
-    tx.run(_REMOVE_SHARDS, {"pack": pack_id})
-    tx.run(_REMOVE_REPAIR, {"pack": pack_id})
-    tx.many(
-        _FREE_STORE, [{"store": store_id, "bytes": size} for _, store_id, size, state in shards if state != "missing"]
-    )
+def _note_gone(
+    tx: Transaction, packs: Sequence[_Retired], gone: Collection[tuple[bytes, int]], done: Sequence[_Retired]
+) -> int:
+    """Remove the rows of packs that are gone; of the others note which shards are. The bytes freed of the former."""
+    whole = {pack.pack_id for pack in done}
+    freed_bytes = 0
+    for pack in packs:
+        for each in pack.shards:
+            if each.state == "missing" or (pack.pack_id, each.number) not in gone:
+                continue
+            if tx.run(_GONE, {"pack": pack.pack_id, "shard": each.number}):
+                tx.run(_FREE_STORE, {"store": each.store_id, "bytes": each.size_bytes})
+        if pack.pack_id in whole and tx.run(_REMOVE_PACK, {"pack": pack.pack_id}):
+            freed_bytes += sum(each.size_bytes for each in pack.shards if each.state != "missing")
+            tx.run(_REMOVE_SHARDS, {"pack": pack.pack_id})
+            tx.run(_REMOVE_REPAIR, {"pack": pack.pack_id})
+    return freed_bytes

@@ -17,7 +17,7 @@ from skep.base.ids import Id
 from skep.base.workers import Outcome, Progress
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.durability.collect import delete_shard
+from skep.durability.collect import delete_shards
 from skep.durability.member import Member
 from skep.durability.records import parse_shard_key
 from skep.durability.service import ChunkService
@@ -80,13 +80,12 @@ class Sweeper:
         except (SkepError, TimeoutError):
             self._at[member.id] = ""  # it has its turn in the next round, the others have theirs now
             return 0
-        removed = 0
-        for key in await self._unknown(member, page):
-            first_met = self._seen.get((member.id, key), self._clock.now_us())
-            if self._clock.now_us() - first_met >= grace_us and await delete_shard(self._chunks, member, key):
-                removed += 1
-            else:
-                self._met[member.id, key] = first_met
+        now_us = self._clock.now_us()
+        unknown = {key: self._seen.get((member.id, key), now_us) for key in await self._unknown(member, page)}
+        due = [key for key, first_met_us in unknown.items() if now_us - first_met_us >= grace_us]
+        gone = set(await delete_shards(self._chunks, member, due))
+        self._met |= {(member.id, key): first_met_us for key, first_met_us in unknown.items() if key not in gone}
+        removed = len(gone)
         self._at[member.id] = page[-1].key if len(page) == SWEEP_KEYS else ""
         return removed
 

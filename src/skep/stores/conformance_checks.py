@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from skep.base.errors import BodyTooLarge, InvalidPath, ObjectNotFound, SkepError
+from skep.stores.batching import batch_of, delete_many
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
 
 T = TypeVar("T")
@@ -240,6 +241,24 @@ async def check_concurrent_puts(place: Place) -> None:
     got = await gather(*(place.get(name) for name in values))
     expect(list(got) == list(values.values()), "of 48 puts at once not all values are right")
     expect(await place.names() == sorted(values), "of 48 puts at once not all are listed")
+
+
+async def check_deleting_many(place: Place) -> None:
+    """Objects that are removed in one call are gone, others stay; those that are not there are no error."""
+    batch = batch_of(place.store)
+    if batch == 1:
+        raise NotApplicable("this kind of store removes objects one by one")
+    names = [f"many/{number}" for number in range(min(batch, 5))]
+    for name in [*names, "other"]:
+        await place.put(name, b"x")
+    keys = [place.key(name) for name in names]
+    for _ in range(2):
+        await limited(delete_many(place.store, [*keys[:-1], place.key("never/was")]))
+        expect(await place.names() == [names[-1], "other"], "a batch removed too little or too much")
+    await limited(delete_many(place.store, []))
+    expect_same(await place.get("other"), b"x", "the neighbour of a batch")
+    await limited(delete_many(place.store, keys))
+    await expect_raises(ObjectNotFound, place.store.get(keys[-1]), "get of an object deleted in a batch")
 
 
 async def check_delete(place: Place) -> None:

@@ -125,6 +125,60 @@ async def test_a_connection_that_breaks(double: CloudDouble, done: bool) -> None
     assert await listed(again) == ["first"], "also what a lost answer left is gone"
 
 
+async def with_objects(double: CloudDouble, count: int) -> tuple[CloudStore, list[str]]:
+    store, keys = driver(double), [f"k/{number}" for number in range(count)]
+    for key in keys:
+        await store.put(key, [b"x"])
+    double.requests.clear()
+    return store, keys
+
+
+async def test_dropbox_deletes_many_files_with_a_few_requests() -> None:
+    with (double := DropboxDouble(room_bytes=64 << 20)).served():
+        store, keys = await with_objects(double, 12)
+        await store.delete_many([*keys, "never"])
+        assert [each.rpartition("/files/")[2] for each in double.requests] == ["delete_batch"] + 2 * [
+            "delete_batch/check"
+        ]
+        assert await listed(store) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [({".tag": "failed", "failed": {".tag": "too_many_write_operations"}}, "fewer writes"),
+     ({".tag": "failed", "failed": {".tag": "other"}}, "could not be deleted"),
+     ({".tag": "complete", "entries": [{".tag": "failure", "failure": {".tag": "path_write"}}]}, "path_write"),
+     ({"surprise": 1}, "could not be deleted")],
+)  # fmt: skip
+async def test_a_batch_of_dropbox_that_is_not_carried_out(answer: dict[str, object], hint: str) -> None:
+    with (double := DropboxDouble(room_bytes=64 << 20)).served():
+        store, keys = await with_objects(double, 4)
+        keep = double._delete_batch
+
+        def refuses(entries: Any) -> Any:
+            started = keep([])
+            double.jobs["job"] = [answer]
+            return type(started)(json.dumps({".tag": "async_job_id", "async_job_id": "job"}))
+
+        double._delete_batch = refuses  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable, match=hint):
+            await store.delete_many(keys)
+        double._delete_batch = keep  # type: ignore[method-assign]
+        await store.delete_many(keys)
+        assert await listed(store) == []
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_batch_of_dropbox_whose_answer_is_lost_is_sent_again(done: bool) -> None:
+    with (double := DropboxDouble(room_bytes=64 << 20)).served():
+        store, keys = await with_objects(double, 4)
+        double.fail(Rule("files/delete_batch", cut=True, done=done))
+        with pytest.raises(StoreUnavailable):
+            await store.delete_many(keys)
+        await store.delete_many(keys)
+        assert await listed(store) == []
+
+
 async def test_no_answer_in_time(double: CloudDouble) -> None:
     store = driver(double, timeout_s=0.5)
     await store.put("a", [b"1"])

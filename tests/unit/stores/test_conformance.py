@@ -197,6 +197,12 @@ class DeletesNothing(Broken):
         await asyncio.sleep(0)
 
 
+class DeletesHalfOfABatch(Broken):
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        for key in keys[::2]:
+            await self.inner.delete(key)
+
+
 class LeavesHalfWhenCancelled(Broken):
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         value = b"".join(parts)
@@ -218,6 +224,7 @@ BROKEN: list[tuple[str, type[Broken]]] = [
     ("what-is-put-is-got", GivesByteArrays),
     ("what-is-put-is-got", Hollow),
     ("what-is-put-is-got", DeletesNothing),
+    ("deleting-many", DeletesHalfOfABatch),
     ("parts-are-joined-in-order", DropsPartsPastIovMax),
     ("large-objects", CutsLargeObjects),
     ("callers-buffers-are-not-kept", KeepsTheBuffer),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -162,8 +166,6 @@ async def test_two_hives_do_not_share_a_prefix(s3_server: Seaweed) -> None:
 
 
 async def test_of_hives_that_claim_at_once_one_wins(s3_server: Seaweed) -> None:
-    import asyncio
-
     async def claim() -> bool:
         store = S3Store(S3Config.from_url(parse_store_url(s3_server.url("hive/race")), s3_server.secret))
         try:
@@ -211,6 +213,70 @@ async def test_a_capacity_is_not_passed(s3_server: Seaweed, tmp_path: Path) -> N
         assert answers[-1].json()["code"] == "store-full"
         bare = open_store(s3_server.url("hive/small"), secret=s3_server.secret)
         assert sum([info.size_bytes async for info in bare.list()]) <= 8 << 20
+
+
+async def test_a_thousand_objects_are_deleted_with_one_request(s3_server: Seaweed) -> None:
+    async with counting(s3_server) as (endpoint, heads):
+        url = f"s3://hive/batches?endpoint={endpoint}"
+        store = open_store(url, secret=s3_server.secret)
+        assert isinstance(store, S3Store)
+        keys = [f"shards/{number:04}" for number in range(60)]
+        await asyncio.gather(*(store.put(key, [b"x"]) for key in keys))
+        heads.clear()
+        await store.delete_many([*keys[:-1], "never/was"])
+        assert [head.partition(b" ")[0] for head in heads] == [b"POST"], heads
+        assert await _listed(store) == keys[-1:]
+        await store.close()
+
+
+async def test_a_server_without_batches_is_asked_one_by_one(s3_server: Seaweed) -> None:
+    async with counting(s3_server, refuse=b"POST") as (endpoint, heads):
+        store = open_store(f"s3://hive/singles?endpoint={endpoint}", secret=s3_server.secret)
+        assert isinstance(store, S3Store)
+        for key in ("a", "b", "c"):
+            await store.put(key, [b"x"])
+        heads.clear()
+        assert store.delete_batch_max == 1000
+        await store.delete_many(["a", "b"])
+        assert store.delete_batch_max == 1
+        await store.delete_many(["c"])
+        assert [head.partition(b" ")[0] for head in heads] == [b"POST", b"DELETE", b"DELETE", b"DELETE"]
+        assert await _listed(store) == []
+        await store.close()
+
+
+@asynccontextmanager
+async def counting(server: Seaweed, refuse: bytes | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A way to the server that writes down the first line of each request; one verb may be refused as unknown."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server.ports["s3"])
+        back = asyncio.create_task(copy(far_reader, writer))
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                heads.append(head.partition(b"\r\n")[0])
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                body = await reader.readexactly(int(length[1]) if length else 0)
+                if refuse is not None and head.startswith(refuse):
+                    writer.write(b"HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\n\r\n")
+                else:
+                    far_writer.write(head + body)
+        back.cancel()
+        far_writer.close()
+        writer.close()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while some := await reader.read(1 << 16):
+                writer.write(some)
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", heads
+    finally:
+        listening.close()
 
 
 async def test_what_is_not_there(s3_server: Seaweed) -> None:

@@ -119,6 +119,13 @@ class MemoryStore:
             content.used_bytes -= len(old)
             del content.keys[bisect.bisect_left(content.keys, key)]
 
+    delete_batch_max = 1_000
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        assert len(keys) <= self.delete_batch_max
+        for key in keys:
+            await self.delete(key)
+
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[ObjectInfo]:
         check_list_bounds(prefix, after)
         content, position, shown = self._content, after, 0

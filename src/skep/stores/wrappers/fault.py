@@ -118,6 +118,11 @@ class FaultStore(ForwardingStore):
     async def delete(self, key: str) -> None:
         await self._suffer(self._meet("delete", key), lambda: self.inner.delete(key))
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """One call, which ``calls`` has under its first key."""
+        forward = super().delete_many
+        await self._suffer(self._meet("delete", keys[0] if keys else ""), lambda: forward(keys))
+
     async def usage(self) -> Usage:
         return await self._suffer(self._meet("usage", ""), self.inner.usage)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from skep.stores.batching import delete_many
 from skep.stores.protocol import Buffer, ObjectInfo, Properties, Store, Usage
 
 
@@ -28,6 +29,10 @@ class ForwardingStore:
 
     async def delete(self, key: str) -> None:
         await self.inner.delete(key)
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """See ``batching.BatchDeleting``: at most as many keys as the driver takes at once."""
+        await delete_many(self.inner, keys)
 
     def list(self, prefix: str = "", after: str = "") -> AsyncIterator[ObjectInfo]:
         return self.inner.list(prefix, after)

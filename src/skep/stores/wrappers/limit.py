@@ -89,6 +89,10 @@ class LimitStore(ForwardingStore):
         async with self._slot():
             await self.inner.delete(key)
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        async with self._slot():
+            await super().delete_many(keys)
+
     async def usage(self) -> Usage:
         async with self._slot():
             return await self.inner.usage()

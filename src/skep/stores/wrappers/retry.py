@@ -77,6 +77,10 @@ class RetryStore(ForwardingStore):
     async def delete(self, key: str) -> None:
         await self._trying("delete", lambda: self.inner.delete(key))
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        forward = super().delete_many
+        await self._trying("delete", lambda: forward(keys))
+
     async def usage(self) -> Usage:
         return await self._trying("usage", self.inner.usage)
 

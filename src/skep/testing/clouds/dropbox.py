@@ -13,6 +13,9 @@ from skep.stores.drivers.cloud.dropbox import content_hash
 from skep.testing.clouds.base import CloudDouble, Stored, json_answer, ranged
 
 PAGE_MAX = 2_000
+BATCH_MAX = 1_000
+SMALL_BATCH = 3
+"""Below this a batch is done at once."""
 REQUEST_MAX_BYTES = 150 * 1000 * 1000
 
 
@@ -26,6 +29,8 @@ class DropboxDouble(CloudDouble):
         self.account_id = "dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc"
         self.page_max = page_max
         self.sessions: dict[str, bytearray] = {}
+        self.jobs: dict[str, list[dict[str, Any]]] = {}
+        """What each deletion of a batch answers when it is asked for, in order; the last again and again."""
         self.cursors: dict[str, list[dict[str, Any]]] = {}
 
     async def revoke(self, request: Request, body: bytes) -> Response:
@@ -62,6 +67,10 @@ class DropboxDouble(CloudDouble):
                 return json_answer(_metadata(found)) if found else _error(409, "path/not_found/", _path("not_found"))
             case "api.dropboxapi.com", "files/delete_v2":
                 return self._delete(argument["path"].lower())
+            case "api.dropboxapi.com", "files/delete_batch":
+                return self._delete_batch(argument["entries"])
+            case "api.dropboxapi.com", "files/delete_batch/check":
+                return self._check_batch(argument["async_job_id"])
             case "api.dropboxapi.com", "files/list_folder":
                 return self._list(argument)
             case "api.dropboxapi.com", "files/list_folder/continue":
@@ -149,6 +158,30 @@ class DropboxDouble(CloudDouble):
             return _error(409, "path_lookup/not_found/", {".tag": "path_lookup", "path_lookup": {".tag": "not_found"}})
         self.gone(found)
         return json_answer({"metadata": _metadata(found)})
+
+    def _delete_batch(self, entries: Any) -> Response:
+        """It is done at the second question, as one that takes a while; small ones at once."""
+        if len(entries) > BATCH_MAX:
+            return Response('Error in call to API function "files/delete_batch": entries: too many items', 400)
+        results = []
+        for entry in entries:
+            answer = json.loads(bytes(self._delete(entry["path"].lower()).body))
+            if "error" in answer:
+                results.append({".tag": "failure", "failure": answer["error"]})
+            else:
+                results.append({".tag": "success", "metadata": answer["metadata"]})
+        complete = {".tag": "complete", "entries": results}
+        if len(entries) < SMALL_BATCH:
+            return json_answer(complete)
+        job = f"dbjid:{secrets.token_urlsafe(12)}"
+        self.jobs[job] = [{".tag": "in_progress"}, complete]
+        return json_answer({".tag": "async_job_id", "async_job_id": job})
+
+    def _check_batch(self, job: str) -> Response:
+        answers = self.jobs.get(job)
+        if answers is None:
+            return _error(409, "invalid_async_job_id/", {".tag": "invalid_async_job_id"})
+        return json_answer(answers.pop(0) if len(answers) > 1 else answers[0])
 
     def _list(self, argument: Any) -> Response:
         path = argument["path"].lower()

@@ -57,6 +57,22 @@ def test_files(call: Caller) -> None:
     shapes.check(call("files/get_metadata", path), EXAMPLES["files/get_metadata of a missing file"])
 
 
+def test_deleting_batches(call: Caller) -> None:
+    names = [f"/homework/{number}.txt" for number in range(4)]
+    for name in names:
+        call("files/upload", {"path": name}, b"x")
+    shapes.check(
+        call("files/delete_batch", {"entries": [{"path": names[0]}]}), EXAMPLES["files/delete_batch of a few files"]
+    )
+    started = call("files/delete_batch", {"entries": [{"path": name} for name in names]})
+    shapes.check(started, EXAMPLES["files/delete_batch of many files"])
+    job = {"async_job_id": started.json()["async_job_id"]}
+    shapes.check(call("files/delete_batch/check", job), EXAMPLES["files/delete_batch/check"])
+    done = call("files/delete_batch/check", job).json()
+    assert [entry[".tag"] for entry in done["entries"]] == ["failure", "success", "success", "success"]
+    assert done["entries"][0]["failure"] == {".tag": "path_lookup", "path_lookup": {".tag": "not_found"}}
+
+
 def test_sessions(call: Caller) -> None:
     started = call("files/upload_session/start", {"close": False}, b"a")
     shapes.check(started, EXAMPLES["files/upload_session/start"])

@@ -13,7 +13,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from skep.base.clock import Clock
 from skep.base.errors import ObjectNotFound, StoreUnavailable
@@ -99,6 +99,17 @@ class Remote(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchRemoving(Protocol):
+    """A provider that deletes several files at once."""
+
+    remove_batch_max: int
+
+    async def remove_many(self, names: Sequence[str]) -> None:
+        """Delete the files; those that are not there are fine. Raises StoreUnavailable when any other is left."""
+        ...
+
+
 class CloudStore:
     """See ``Store``."""
 
@@ -138,6 +149,23 @@ class CloudStore:
         name = name_of(key)
         await self.remote.remove(name)
         self._note(name, None)
+
+    @property
+    def delete_batch_max(self) -> int:
+        """How many files one request deletes."""
+        return self.remote.remove_batch_max if isinstance(self.remote, BatchRemoving) else 1
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            check_key(key)
+        if not isinstance(self.remote, BatchRemoving):
+            for key in keys:
+                await self.delete(key)
+            return
+        names = [name_of(key) for key in keys]
+        await self.remote.remove_many(names)
+        for name in names:
+            self._note(name, None)
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[ObjectInfo]:
         check_list_bounds(prefix, after)

@@ -14,7 +14,7 @@ Its truth:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,6 +42,8 @@ PART_BYTES = 32 << 20
 PAGES_MAX = 10_000
 _PAGE = 2_000
 _OFFSETS_MAX = 8
+_POLL_S, _POLL_MAX_S, _POLLS_MAX = 0.2, 5.0, 60
+"""How long to wait before a batch is asked for: twice as long each time; about four minutes in all."""
 
 
 def content_hash(value: bytes) -> str:
@@ -66,6 +68,7 @@ class Dropbox:
         self.place = f"the Dropbox folder {access.folder}"
         self.properties = Properties("dropbox", True, OBJECT_SIZE_MAX_BYTES, listing_is_consistent=False, concurrency=4)
         self._access = access
+        self._clock = clock
         self._http = Http(self.place, BearerTokens(access), clock, connections=4, timeout_s=timeout_s)
         self._upload_max_bytes = upload_max_bytes
         self._part_bytes = part_bytes
@@ -192,6 +195,27 @@ class Dropbox:
         if reply.status != 200 and not _is_missing(reply):
             raise self._error(reply, "deleting a file")
 
+    remove_batch_max = 1_000
+    """What ``files/delete_batch`` takes."""
+
+    async def remove_many(self, names: Sequence[str]) -> None:
+        """One request, and a few that ask whether it is done: Dropbox deletes a batch when it likes."""
+        assert len(names) <= self.remove_batch_max
+        job, entries = "", [{"path": self._path(name)} for name in names]
+        reply = await self._rpc("files/delete_batch", {"entries": entries})
+        for round_number in range(_POLLS_MAX):
+            found = reply.json()
+            tag = text_of(found, ".tag")
+            if reply.status != 200 or tag not in ("async_job_id", "in_progress", "complete"):
+                raise self._error(reply, "deleting files") if reply.status != 200 else _batch_error(self.place, found)
+            if tag == "complete":
+                _check_deleted(self.place, items_of(found, "entries"))
+                return
+            job = text_of(found, "async_job_id") if tag == "async_job_id" else job
+            await self._clock.sleep(min(_POLL_MAX_S, _POLL_S * 2.0**round_number))
+            reply = await self._rpc("files/delete_batch/check", {"async_job_id": job})
+        raise StoreUnavailable(f"{self.place}: Dropbox did not say in time that files are deleted")
+
     async def entries(self) -> AsyncIterator[Entry]:
         reply = await self._rpc("files/list_folder", {"path": f"/{self._access.folder}", "limit": _PAGE})
         if _is_missing(reply):
@@ -242,6 +266,27 @@ def _entry(found: Any) -> Entry | None:
     if text_of(found, ".tag") not in ("file", "") or size_bytes is None:
         return None
     return Entry(text_of(found, "name"), size_bytes, text_of(found, "id"), text_of(found, "server_modified"))
+
+
+def _check_deleted(place: str, entries: Sequence[Any]) -> None:
+    """Raises StoreUnavailable when one of a batch is neither deleted nor missing."""
+    for entry in entries:
+        failure = entry.get("failure") if isinstance(entry, dict) else None
+        if text_of(entry, ".tag") == "success":
+            continue
+        if text_of(failure, ".tag") == "path_lookup" and text_of(failure, "path_lookup", ".tag") == "not_found":
+            continue
+        raise StoreUnavailable(
+            f"{place}: a file could not be deleted ({text_of(failure, '.tag') or 'no reason given'})"
+        )
+
+
+def _batch_error(place: str, found: Any) -> SkepError:
+    """Why a batch that was taken was not carried out."""
+    reason = text_of(found, "failed", ".tag") or text_of(found, ".tag")
+    if reason == "too_many_write_operations":
+        return StoreUnavailable(f"{place}: Dropbox wants fewer writes at once", retry_after_s=_POLL_MAX_S)
+    return StoreUnavailable(f"{place}: files could not be deleted ({reason[:60] or 'no reason given'})")
 
 
 def _is_missing(reply: Reply) -> bool:

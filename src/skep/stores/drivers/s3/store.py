@@ -42,8 +42,12 @@ from skep.stores.protocol import Buffer, ObjectInfo, Properties, Usage
 OBJECT_SIZE_MAX_BYTES = 5 << 30
 """What one request may put; also what MinIO, Ceph and the others take."""
 PARTS_AT_ONCE = 4
+DELETE_BATCH_MAX = 1_000
+"""What one request deletes at most (DeleteObjects of the S3 API)."""
 _LIST_PAGE = 1_000
 _INLINE_BYTES = 64 << 10
+_NO_BATCHES = (400, 404, 405, 411, 501)
+"""How servers without DeleteObjects answer it."""
 _FAILURES = (BaseError, FileNotFoundError, ValueError, OSError)
 _FLAT = str.maketrans("-./", "!-.")
 _UNFLAT = str.maketrans("!-.", "-./")
@@ -67,6 +71,8 @@ class S3Store:
         self._clock = clock or SystemClock()
         self._top = f"{config.prefix}/" if config.prefix else ""
         self._opened: Bucket | None = None
+        self._opened_batching: Bucket | None = None
+        self._batches = True
         self._etag_is_md5 = True
         self._properties = Properties(
             kind="s3", durable=True, object_size_max_bytes=OBJECT_SIZE_MAX_BYTES, concurrency=32
@@ -82,6 +88,13 @@ class S3Store:
         if self._opened is None:
             self._opened = open_bucket(self._config)
         return self._opened
+
+    @property
+    def _batching(self) -> Bucket:
+        """The same, for deletes in batches."""
+        if self._opened_batching is None:
+            self._opened_batching = open_bucket(self._config, batches=True)
+        return self._opened_batching
 
     def _path(self, key: str) -> str:
         return f"{self._top}objects/{name_of(key)}"
@@ -168,6 +181,32 @@ class S3Store:
             if not isinstance(mapped, ObjectNotFound):
                 raise mapped from error
 
+    @property
+    def delete_batch_max(self) -> int:
+        """How many objects one request deletes; 1 for a server that has shown that it cannot."""
+        return DELETE_BATCH_MAX if self._batches else 1
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """One request (DeleteObjects). A server that does not know it is asked one by one from then on."""
+        assert len(keys) <= DELETE_BATCH_MAX
+        for key in keys:
+            check_key(key)
+        if not keys:
+            return
+        unable = False
+        if self._batches:
+            try:
+                await obstore.delete_async(self._batching, [self._path(key) for key in keys])
+                return
+            except _FAILURES as error:
+                mapped = self._error(error, keys[0], writing=True)
+                unable = answer_of(error).status in _NO_BATCHES
+                if not unable and not isinstance(mapped, ObjectNotFound):  # a server may mind what is missing
+                    raise mapped from error
+        for key in keys:
+            await self.delete(key)
+        self._batches = self._batches and not unable
+
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[ObjectInfo]:
         check_list_bounds(prefix, after)
         top, last = f"{self._top}objects", ""
@@ -226,14 +265,14 @@ class S3Store:
             raise mapped from error
 
     async def close(self) -> None:
-        self._opened = None
+        self._opened = self._opened_batching = None
 
 
-def open_bucket(config: S3Config) -> Bucket:
+def open_bucket(config: S3Config, *, batches: bool = False) -> Bucket:
     """The library's client. It tries each request once: retrying is the wrapper's."""
     settings: dict[str, Any] = {
         "unsigned_payload": True,
-        "disable_bulk_delete": True,
+        "disable_bulk_delete": not batches,
         "virtual_hosted_style_request": config.addressing == "virtual",
     }
     if config.region or config.endpoint:
