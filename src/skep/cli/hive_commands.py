@@ -19,7 +19,7 @@ import click
 from skep.base.errors import InvalidSetting
 from skep.cli.exits import DONE, UNAVAILABLE
 from skep.cli.options import with_output
-from skep.cli.output import Output, human_size, shown, table
+from skep.cli.output import Output, human_size, human_time, shown, table
 
 if TYPE_CHECKING:
     from skep.base.settings import Settings
@@ -299,10 +299,18 @@ def _details(status: Mapping[str, Any]) -> list[str]:
     lines = [f"version {status['version']}, scheme {status['scheme']}, {stores} store{'s' if stores != 1 else ''}"]
     lines += [f"store not well: {shown(text)}" for text in unwell]
     lines += [f"worker failing: {shown(text)}" for text in failing]
+    lines += _certificate(status.get("certificate"))
     facts = [
         [key.removesuffix("_bytes").replace("_", " "), _fact(key, value)] for key, value in status["facts"].items()
     ]
     return [*lines, table(["", ""], facts)]
+
+
+def _certificate(told: Mapping[str, Any] | None) -> list[str]:
+    if told is None:
+        return []
+    lines = [f"certificate {told['sha256']}, until {human_time(told['ends_us'])}"]
+    return [*lines, f"new certificate is not taken: {shown(told['trouble'])}"] if told["trouble"] else lines
 
 
 def _fact(key: str, value: Any) -> str:

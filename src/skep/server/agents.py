@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import ssl
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from skep.base.clock import Clock
 from skep.base.settings import Settings
@@ -14,6 +11,7 @@ from skep.durability.agents import AgentBook, Agents
 from skep.durability.agents.greeting import Greeter
 from skep.durability.storeset import StoreSet
 from skep.server.identity import Identity
+from skep.server.pairs import Pairs
 from skep.stores.link.board import LinkBoard
 
 
@@ -26,21 +24,13 @@ def open_agents(
     board: LinkBoard,
     *,
     hurry: Callable[[], Awaitable[None]],
+    tls: Pairs | None,
 ) -> Agents:
-    """What serves agents; nothing runs until one connects."""
+    """What serves agents; nothing runs until one connects. ``tls``: what the hive itself shows."""
     book = AgentBook(db)
-    certificate = _fingerprint(settings.server.tls_certificate)
+
+    def certificate() -> str | None:
+        return None if tls is None else tls.now.fingerprint.replace(":", "").lower()
+
     greeter = Greeter(identity.hive_id, identity.master.hive_keys(), book, certificate)
     return Agents(db, stores, board, greeter, book, clock, hurry=hurry, users_invite=settings.agents.users_invite)
-
-
-def _fingerprint(path: str) -> str | None:
-    """SHA-256 of the certificate that the hive shows itself, in hex; None when a proxy does that, or nobody."""
-    if not path:
-        return None
-    try:
-        pem = Path(path).read_text("ascii")
-        first = pem[pem.index("-----BEGIN CERTIFICATE-----") :].partition("-----END CERTIFICATE-----")
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[0] + first[1])).hexdigest()
-    except (OSError, ValueError):
-        return None  # the server itself says what is wrong with it

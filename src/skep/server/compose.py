@@ -41,12 +41,13 @@ from skep.server import options
 from skep.server.addresses import Proxies
 from skep.server.agents import open_agents
 from skep.server.doors import STREAMS, Ground, open_doors
-from skep.server.edge import Edge, Refuse
+from skep.server.edge import Edge, Owned, Refuse
 from skep.server.facts import Facts
 from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
 from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
 from skep.server.opening import OpenDouble, open_database, opener
+from skep.server.pairs import Pairs
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
 from skep.stores.link.board import LinkBoard
@@ -94,12 +95,17 @@ class Hive:
 
 
 async def open_hive(
-    settings: Settings, *, clock: Clock, driver: OpenDouble | None = None, start_workers: bool = True
+    settings: Settings,
+    *,
+    clock: Clock,
+    driver: OpenDouble | None = None,
+    start_workers: bool = True,
+    tls: Pairs | None = None,
 ) -> Hive:
     """Build and start everything of a hive that is set up.
 
-    ``driver`` opens stores instead of the registry. Raises KeyMissing, KeyWrong, DatabaseTooNew,
-    DatabaseBusy, InvalidSetting; then nothing stays open.
+    ``driver`` opens stores instead of the registry; ``tls``: the certificate that the servers show.
+    Raises KeyMissing, KeyWrong, DatabaseTooNew, DatabaseBusy, InvalidSetting; then nothing stays open.
     """
     async with AsyncExitStack() as closing:
         # what everything stands on
@@ -138,7 +144,7 @@ async def open_hive(
         register_jobs(jobs, keepers, db)
 
         # who lends disk
-        agents = open_agents(settings, clock, db, identity, stores, board, hurry=keepers.repairer.hurry)
+        agents = open_agents(settings, clock, db, identity, stores, board, hurry=keepers.repairer.hurry, tls=tls)
         closing.push_async_callback(agents.close)
 
         # the doors
@@ -153,25 +159,15 @@ async def open_hive(
             check_store=partial(_check_store, clouds.grants, board),
             clouds=clouds,
             facts=facts.now,
+            certificate=lambda: None if tls is None else tls.state,
         )  # fmt: skip
         live = await open_live(settings, clock, db, keys, auth, hub, journal, identity.hive_id, closing)
         ground = Ground(
             settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
             hub=hub, journal=journal, services=services, live=live,
         )  # fmt: skip
-        request_metrics = RequestMetrics(registry := CollectorRegistry())
-        registry.register(HiveCollector(stores, chunks, workers, lambda: facts.last))
-        registry.register(LiveCollector(live))
         trouble = _Readiness(stores)
-        doors = open_doors(ground)
-        pages = PlainPages(
-            doors,
-            readiness=trouble.now,
-            metrics=lambda: _exposition(registry, facts),
-            metrics_access=settings.server.metrics_access,
-            auth=auth,
-        )
-        edge = edge_of(doors.behind(pages), request_metrics, settings, clock, doors.refuse)
+        edge = _front(ground, workers, facts, trouble)
         if start_workers:
             workers.start()
         hive = Hive(
@@ -182,6 +178,23 @@ async def open_hive(
         )  # fmt: skip
         trouble.hive = hive
         return hive
+
+
+def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness) -> Edge:
+    """The doors and the plain pages, behind what every request passes."""
+    settings, services = ground.settings, ground.services
+    request_metrics = RequestMetrics(registry := CollectorRegistry())
+    registry.register(HiveCollector(services.stores, services.chunks, workers, lambda: facts.last))
+    registry.register(LiveCollector(ground.live))
+    doors = open_doors(ground)
+    pages = PlainPages(
+        doors,
+        readiness=trouble.now,
+        metrics=lambda: _exposition(registry, facts),
+        metrics_access=settings.server.metrics_access,
+        auth=ground.auth,
+    )
+    return edge_of(doors.behind(pages), request_metrics, settings, ground.clock, doors.refuse, doors.owned)
 
 
 async def _clouds(
@@ -213,7 +226,12 @@ def _store_set(
 
 
 def edge_of(
-    doors: App, metrics: RequestMetrics, settings: Settings, clock: Clock, refuse: Refuse | None = None
+    doors: App,
+    metrics: RequestMetrics,
+    settings: Settings,
+    clock: Clock,
+    refuse: Refuse | None = None,
+    owned: Owned = lambda scope, headers: False,
 ) -> Edge:
     """What every request passes, with the limits of the settings. Raises InvalidSetting."""
     limits = settings.limits
@@ -231,6 +249,7 @@ def edge_of(
         origins=frozenset(settings.events.origins),
         log_requests=settings.log.requests,
         refuse=refuse,
+        owned=owned,
     )
 
 

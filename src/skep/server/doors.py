@@ -74,13 +74,21 @@ class Doors:
         """What answers first: a door that came by a port or host name of its own has every path, else ``plain``."""
 
         async def first(scope: Scope, receive: Receive, send: Send) -> None:
-            door = self._doors.get(scope.get(DOOR, ""))
-            if door is None and self._of_hosts and scope["type"] == "http":
-                headers = scope["state"]["headers"]
-                door = next((one for one, owns in self._of_hosts if owns(headers)), None)
-            await (plain if door is None or scope["type"] != "http" else door)(scope, receive, send)
+            door = self._owner(scope, scope["state"]["headers"])
+            await (door or plain)(scope, receive, send)
 
         return first
+
+    def _owner(self, scope: Scope, headers: Headers) -> App | None:
+        """The door whose own port or host name a request came by."""
+        door = self._doors.get(scope.get(DOOR, ""))
+        if door is None and self._of_hosts:
+            door = next((one for one, owns in self._of_hosts if owns(headers)), None)
+        return door
+
+    def owned(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a request came by a port or host name of one door, to which every path there belongs."""
+        return self._owner(scope, headers) is not None
 
     async def refuse(self, scope: Scope, send: Send, error: SkepError) -> bool:
         """Tell what kept a request from its door in that door's words, if they are not the API's; whether it did."""

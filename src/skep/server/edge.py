@@ -21,7 +21,7 @@ from skep.base.logs import get_logger, request_context
 from skep.frontends.api.errors import problem_of, problem_of_bug
 from skep.frontends.common.answers import AnswerBroken, send_problem
 from skep.frontends.common.asgi import App, Message, Receive, Scope, Send
-from skep.frontends.common.headers import check_head
+from skep.frontends.common.headers import Headers, check_head
 from skep.server.addresses import Proxies
 from skep.server.metrics import RequestMetrics
 from skep.server.sockets import Handshake, account, check_origin, pass_socket, stopping
@@ -30,6 +30,7 @@ log = get_logger("skep.http")
 
 
 Refuse = Callable[[Scope, Send, SkepError], Awaitable[bool]]
+Owned = Callable[[Scope, Headers], bool]
 
 
 class InFlight:
@@ -124,8 +125,11 @@ class Edge:
         origins: frozenset[str] = frozenset(),
         log_requests: str = "all",
         refuse: Refuse | None = None,
+        owned: Owned = lambda scope, headers: False,
     ) -> None:
         """``refuse`` may tell a refusal in a door's own words, and says whether it did.
+
+        ``owned``: whether a request came by a port or host name that is a door's own: no path is special there.
 
         ``unlimited``: paths that are answered even at the limits and while the hive stops.
 
@@ -145,6 +149,7 @@ class Edge:
         self._origins = origins
         self._log_requests = log_requests
         self._refuse = refuse
+        self._owned = owned
         self._numbers = itertools.count(1)
         self._prefix = os.urandom(6).hex()
         self.in_flight = InFlight()
@@ -159,15 +164,15 @@ class Edge:
         state = scope.setdefault("state", {})
         state["request_id"] = exchange.request_id
         started_s = time.perf_counter()
-        in_flight = self.streams if scope["path"] in self._streams else self.in_flight
-        task = in_flight.enter()
+        task = self.in_flight.enter()
         self._metrics.in_flight += 1
         with request_context(exchange.request_id):
             try:
                 await self._answer(scope, exchange)
             finally:
                 self._metrics.in_flight -= 1
-                in_flight.leave(task)
+                self.in_flight.leave(task)
+                self.streams.leave(task)
                 self._account(scope, exchange, time.perf_counter() - started_s)
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
@@ -194,13 +199,15 @@ class Edge:
         headers = check_head(scope, self._head_limit_bytes)
         scope["state"]["headers"] = headers
         client = self._proxies.apply(scope, headers)
-        if scope["path"] in self._unlimited:
+        path = "" if self._owned(scope, headers) else scope["path"]
+        if path in self._unlimited:
             await self._doors(scope, exchange.receive, exchange.send)
             return
         if self.stopping:
             raise ShuttingDown("The hive is stopping: send this again when it is back.")
         self._rate.check(client)
-        if scope["path"] in self._streams:
+        if path in self._streams:
+            self.in_flight.leave(self.streams.enter())
             await self._doors(scope, exchange.receive, exchange.send)
             return
         if not self._gate.take_place():
@@ -231,7 +238,7 @@ class Edge:
         if self.stopping:
             raise stopping()
         self._rate.check(client)
-        if scope["path"] not in self._streams:
+        if scope["path"] not in self._streams or self._owned(scope, headers):
             raise NotFound(f"There is no WebSocket at {scope['path'][:200]}.")
         check_origin(headers, self._origins)
         await self._doors(scope, receive, send)

@@ -10,19 +10,26 @@ closes the connection after the answer, so nothing can be smuggled behind it.
 WebSockets: both refuse unmasked frames and answer pings themselves. granian takes frames of up to 16 MiB and
 messages of up to 64 MiB before the door sees them; live streams
 hear only guests who have shown a credential, agent links read no second frame of one that breaks their limits.
+
+A new certificate: uvicorn puts it into the context that new connections get. granian gets a second worker on the same
+socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from skep.base.errors import Misconfigured
 from skep.frontends.common.asgi import App
+from skep.server.pairs import Pair, Pairs
 from skep.stores.link.frames import FRAME_MAX_BYTES
 
 BACKLOG = 1024
@@ -30,6 +37,8 @@ HEAD_TIMEOUT_S = 15
 READ_BYTES_MAX = 2 << 20
 """What is read of a connection at most, before the application asks for more: each message costs some wake-ups."""
 READY_POLL_S = 0.005
+HAND_OVER_S = 0.5
+"""How long two of granian's workers listen when one takes the other's place: the second one needs to begin."""
 SOCKET_MESSAGE_BYTES_MAX = FRAME_MAX_BYTES
 """Of a WebSocket's message, where the engine lets us say; a door closes what is over its own limit."""
 
@@ -40,8 +49,8 @@ class Listening:
 
     host: str
     port: int
-    certificate: Path | None = None
-    key: Path | None = None
+    tls: Pairs | None = None
+    """The certificate now, and those that take its place; None: no TLS."""
     requests_at_once: int = 1024
 
 
@@ -55,11 +64,11 @@ def engine(name: str) -> Engine:
 
 async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Serve with granian: Rust does HTTP in a thread of its own, our loop runs the application."""
-    from granian.constants import HTTPModes, Interfaces, SSLProtocols
+    from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
-    from granian.server.embed import Server
 
-    server = Server(
+    pair = listening.tls.now if listening.tls else None
+    server = _granian()(
         app,
         address=listening.host,
         port=listening.port,
@@ -70,11 +79,50 @@ async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready
         http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT_S * 1000, max_buffer_size=READ_BYTES_MAX),
         websockets=True,
         log_enabled=False,
-        ssl_cert=listening.certificate,
-        ssl_key=listening.key,
-        ssl_protocol_min=SSLProtocols.tls12,
     )
+    if pair:
+        server.ssl_ctx = tls_context(pair.certificate, pair.key)
+    server.respawn_interval = HAND_OVER_S
+    if listening.tls:
+        listening.tls.subscribe(server.take)
     await _until(server.serve(), stop, server.stop, listening, ready)
+
+
+def tls_context(certificate: Path, key: Path) -> tuple[object, ...]:
+    """A pair in granian's form. Its own way to it resolves links, and so cannot name files in memory."""
+    from granian.constants import SSLProtocols
+
+    return (True, str(certificate), str(key), None, str(SSLProtocols.tls12), None, [], False)
+
+
+@cache
+def _granian() -> type[Any]:
+    """granian's server, able to go on with another certificate.
+
+    A second worker begins with it on the same socket, so that no connection is refused; the first takes no more
+    connections, ends what it was asked, closes its WebSockets and goes.
+    """
+    net: Any = import_module("granian.net")
+    embedded: Any = import_module("granian.server.embed").Server
+
+    class Renewable(embedded):  # type: ignore[misc]
+        def _init_shared_socket(self) -> None:
+            self._listener = net.SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
+
+        def _spawn_worker(self, *arguments: Any, **named: Any) -> Any:
+            file, *more = self._listener.__getstate__()
+            self._ssp, self._shd = None, net.SocketHolder(os.dup(file), *more)  # a worker closes what it listened on
+            return super()._spawn_worker(*arguments, **named)
+
+        async def shutdown(self, exit_code: int = 0) -> None:
+            os.close(self._listener.get_fd())
+            await super().shutdown(exit_code)
+
+        def take(self, pair: Pair) -> None:
+            self.ssl_ctx = tls_context(pair.certificate, pair.key)
+            self.reload()
+
+    return Renewable
 
 
 async def run_uvicorn(app: App, listening: Listening, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -96,13 +144,20 @@ async def run_uvicorn(app: App, listening: Listening, stop: asyncio.Event, ready
         backlog=BACKLOG,
         server_header=False,
         date_header=True,
-        ssl_certfile=listening.certificate,
-        ssl_keyfile=listening.key,
+        ssl_certfile=listening.tls.now.certificate if listening.tls else None,
+        ssl_keyfile=listening.tls.now.key if listening.tls else None,
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # uvicorn takes a handshake that was answered with a problem for one that was forgotten
     logging.getLogger("uvicorn.error").addFilter(lambda record: "completing handshake" not in record.getMessage())
     server = uvicorn.Server(config)
+
+    def take(pair: Pair) -> None:
+        assert config.ssl is not None, "a server with a certificate has a context"
+        config.ssl.load_cert_chain(pair.certificate, pair.key)
+
+    if listening.tls:
+        listening.tls.subscribe(take)
 
     def leave() -> None:
         server.should_exit = True

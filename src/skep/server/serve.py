@@ -21,10 +21,11 @@ from skep.base.clock import SystemClock
 from skep.base.logs import configure_logs, get_logger
 from skep.base.settings import Settings
 from skep.server.addresses import listening_port
-from skep.server.certificates import fingerprint, with_certificate
+from skep.server.certificates import with_certificate
 from skep.server.database_lock import DatabaseLock
 from skep.server.engines import Listening, engine
 from skep.server.lock import DataDirectoryLock
+from skep.server.pairs import Pairs, iso_date
 from skep.server.sftp import open_sftp
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def serve(
     """
     configure_logs(settings.log)
     settings = with_certificate(settings, SystemClock())
-    if settings.server.tls_certificate:
-        log.info("certificate", sha256=fingerprint(Path(settings.server.tls_certificate)))
+    tls = _pairs(settings)
     log.debug("open files", most=allow_open_files(OPEN_FILES))
     try:
         import uvloop
@@ -71,7 +71,7 @@ def serve(
         if not only_events:
             held.enter_context(DataDirectoryLock(settings.data_path()))
             database = held.enter_context(DatabaseLock(settings.database_url()))
-        runner.run(_serve(settings, database, started_s or time.monotonic(), announce or (lambda url: None)))
+        runner.run(_serve(settings, database, tls, started_s or time.monotonic(), announce or (lambda url: None)))
 
 
 def allow_open_files(wanted: int) -> int:
@@ -87,18 +87,31 @@ def allow_open_files(wanted: int) -> int:
     return most
 
 
-async def _open(settings: Settings, only_events: bool) -> Hive | EventsHive:
+def _pairs(settings: Settings) -> Pairs | None:
+    server = settings.server
+    if not server.tls_certificate:
+        return None
+    tls = Pairs(Path(server.tls_certificate), Path(server.tls_key), server.engine, SystemClock())
+    log.info("certificate", sha256=tls.now.fingerprint, until=iso_date(tls.now.ends_us))
+    return tls
+
+
+async def _open(settings: Settings, only_events: bool, tls: Pairs | None) -> Hive | EventsHive:
     if only_events:
         from skep.server.events_only import open_events_hive
 
         return await open_events_hive(settings, clock=SystemClock())
     from skep.server.compose import open_hive
 
-    return await open_hive(settings, clock=SystemClock())
+    return await open_hive(settings, clock=SystemClock(), tls=tls)
 
 
 async def _serve(
-    settings: Settings, database: DatabaseLock | None, started_s: float, announce: Callable[[str], None]
+    settings: Settings,
+    database: DatabaseLock | None,
+    tls: Pairs | None,
+    started_s: float,
+    announce: Callable[[str], None],
 ) -> None:
     """``database``: the lock on it, None for a process that serves events alone."""
     from skep.server.doors import at_port_of
@@ -106,8 +119,9 @@ async def _serve(
     server, only_events = settings.server, database is None
     port = listening_port(server.host, server.port)
     url = _url(settings, port)
-    hive = await _open(settings, only_events)
+    hive = await _open(settings, only_events, tls)
     sftp: SftpDoor | None = None
+    watching: asyncio.Task[None] | None = None
 
     waiting = {"server"}
     if server.s3_port and not only_events:
@@ -128,12 +142,14 @@ async def _serve(
             sftp = await open_sftp(cast("Hive", hive)) if not only_events else None
             leave = asyncio.Event()
             run = engine(server.engine)
-            running = [run(hive.app, _listening(settings, port), leave, lambda: ready("server"))]
+            running = [run(hive.app, _listening(settings, port, tls), leave, lambda: ready("server"))]
             if "s3" in waiting:
-                listening = _listening(settings, s3_port)
+                listening = _listening(settings, s3_port, tls)
                 running.append(run(at_port_of("s3", hive.app), listening, leave, lambda: ready("s3")))
                 log.info("s3", url=_url(settings, s3_port))
             serving = asyncio.create_task(_all(running, leave))
+            if tls is not None:
+                watching = asyncio.create_task(tls.watch(signals.renewed))
             await _first(serving, _asked(signals, database))
             if sftp is not None:
                 await sftp.close()
@@ -144,6 +160,8 @@ async def _serve(
             if database is not None and database.taken is not None:
                 raise database.taken
     finally:
+        if watching is not None:
+            watching.cancel()
         if sftp is not None:
             await sftp.close()
         await hive.close(WORKERS_GRACE_S)
@@ -217,9 +235,10 @@ async def _first(one: asyncio.Future[Any], other: Coroutine[Any, Any, object]) -
 
 
 class _Signals:
-    """SIGTERM and SIGINT: the first asks to stop, the second to hurry."""
+    """SIGTERM and SIGINT: the first asks to stop, the second to hurry. SIGHUP: look at the certificate again."""
 
     def __init__(self) -> None:
+        self.renewed = asyncio.Event()
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
 
@@ -230,21 +249,21 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self.renewed.set)
         return self
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
-def _listening(settings: Settings, port: int) -> Listening:
+def _listening(settings: Settings, port: int, tls: Pairs | None) -> Listening:
     server = settings.server
     return Listening(
         server.host,
         port,
-        certificate=Path(server.tls_certificate) if server.tls_certificate else None,
-        key=Path(server.tls_key) if server.tls_key else None,
+        tls=tls,
         requests_at_once=2 * settings.limits.requests_at_once + settings.limits.streams_at_once,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from skep.base.errors import AgentNotFound, InvalidId, MalformedRequest
@@ -43,8 +44,8 @@ class Greeting:
 class Greeter:
     """Makes challenges and checks proofs."""
 
-    def __init__(self, hive_id: Id, keys: HiveKeys, book: AgentBook, certificate: str | None = None) -> None:
-        """``certificate``: SHA-256 in hex of the TLS certificate that the hive itself shows, if it does."""
+    def __init__(self, hive_id: Id, keys: HiveKeys, book: AgentBook, certificate: Callable[[], str | None]) -> None:
+        """``certificate``: SHA-256 in hex of the TLS certificate that the hive itself shows now, if it does."""
         self.hive_id = hive_id
         self._key = hive_signing_key(keys)
         self._book = book
@@ -76,7 +77,8 @@ class Greeter:
         text = agent_text(self.hive_id, greeting.nonce, hello, VERSION, proof.certificate, proof.generation)
         if not VerifyKey(info.public_key).verify(text, bytes.fromhex(proof.signature)):
             raise _unknown()
-        if self._certificate is not None and not hmac.compare_digest(proof.certificate, self._certificate):
+        shown = self._certificate()
+        if shown is not None and not hmac.compare_digest(proof.certificate, shown):
             raise AgentNotFound("the agent was shown another TLS certificate than this hive's: somebody is between")
         return info
 

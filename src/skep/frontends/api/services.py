@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from skep.auth import Auth
 from skep.base.limits import ByteBudget, FairGate, Shares
@@ -41,6 +41,16 @@ class RequestLimits:
     chunk_bytes: int = 64 << 20
 
 
+class ShownCertificate(NamedTuple):
+    """The TLS certificate that the hive itself shows."""
+
+    sha256: str
+    """As people compare it: AB:CD:…"""
+    ends_us: int
+    trouble: str | None
+    """Why a newer one in its files is not taken."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The services behind the API's operations."""
@@ -69,3 +79,5 @@ class Services:
     """Computers that lend disk."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""
+    certificate: Callable[[], ShownCertificate | None] = lambda: None
+    """None where the hive speaks no TLS itself."""

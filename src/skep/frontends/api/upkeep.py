@@ -107,6 +107,15 @@ class JobList(msgspec.Struct, frozen=True):
     kinds: list[str]
 
 
+class CertificateRecord(msgspec.Struct, frozen=True):
+    """The TLS certificate that the hive itself shows."""
+
+    sha256: str
+    ends_us: int
+    trouble: str | None
+    """Why a newer one in its files is not taken."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """How the hive is."""
 
@@ -116,6 +125,8 @@ class Status(msgspec.Struct, frozen=True):
     workers: list[WorkerStatus]
     facts: dict[str, Any]
     """Counts and bytes: users, nodes, packs, chunks, dedup ratio, repair backlog."""
+    certificate: CertificateRecord | None
+    """None where the hive speaks no TLS itself."""
 
 
 async def get_scheme(call: Call) -> SchemeRecord:
@@ -200,6 +211,7 @@ async def get_status(call: Call) -> Status:
         stores=[store_record(member) for member in services.stores],
         workers=services.workers.status(),
         facts=await services.facts(),
+        certificate=None if (shown := services.certificate()) is None else CertificateRecord(*shown),
     )
 
 
