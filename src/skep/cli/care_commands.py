@@ -93,7 +93,7 @@ def snapshot(output: Output, hive: Hive, progress: bool | None, detach: bool) ->
 @click.option("--read-data", is_flag=True, help="Read and verify all content too, not only the metadata.")
 @click.option("--quick", is_flag=True, help="Read one copy of the current versions' content, and nothing else of it.")
 @click.option("--versions", is_flag=True, help="With --quick: of all versions.")
-@click.option("--repair", "correct", is_flag=True, help="First correct sizes and used bytes that are wrong.")
+@click.option("--repair", "correct", is_flag=True, help="First correct sums that are wrong and remove rows of nothing.")
 @progress_option
 @detach_option
 @with_hive

@@ -19,7 +19,7 @@ from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
-from skep.filesystem import facts, shares, spaces, trash, tree
+from skep.filesystem import shares, spaces, strays, trash, tree
 from skep.filesystem.findings import Finding, Page
 from skep.filesystem.names import check_name
 from skep.filesystem.uploads import checking
@@ -126,7 +126,8 @@ _COUNT_BELOW = prepared(_below())
 
 async def check(db: Database) -> AsyncIterator[Finding]:
     """All findings. Uploads may go on meanwhile; each page is looked at in one consistent view."""
-    for one in (_check_nodes, _check_versions, _check_spaces, _check_shares, checking.check_page, facts.check_page):
+    first = (_check_nodes, _check_versions, checking.check_page, _check_spaces, _check_shares)
+    for one in (*first, *strays.CHECKS):
         after: Id | None = b""
         while after is not None:
             findings, after = await db.read(_page(one, after))
@@ -139,19 +140,18 @@ def _page(one: Callable[[Transaction, Id], Page], after: Id) -> Callable[[Transa
 
 
 async def repair(db: Database) -> int:
-    """Correct recursive sizes and used bytes, where they are wrong, and end shares of nothing; how many there were."""
+    """Correct sizes, sums and used bytes that are wrong, and remove rows that belong to nothing; how many."""
     corrected = 0
     async for finding in check(db):
+        if finding.mend is not None:
+            await db.write(finding.mend)
+            corrected += 1
+            continue
         if not finding.repairable or finding.space_id is None:
             continue
         space_id, node_id = finding.space_id, finding.node_id
 
-        def work(
-            tx: Transaction, finding: Finding = finding, space_id: Id = space_id, node_id: Id | None = node_id
-        ) -> None:
-            if finding.check == "share":
-                shares.remove_on(tx, [] if node_id is None else [node_id])
-                return
+        def work(tx: Transaction, space_id: Id = space_id, node_id: Id | None = node_id) -> None:
             space = spaces.lock(tx, space_id)
             if node_id is None:
                 tx.run(_SET_USED, {"space": space_id, "sum_bytes": _used(tx, space)})
@@ -307,11 +307,17 @@ def _used(tx: Transaction, space: spaces.Space) -> int:
 def _check_shares(tx: Transaction, after: Id) -> Page:
     rows = tx.rows(_SHARES, {"after": after, "count": PAGE})
     findings = [
-        Finding("share", row[1], row[2], f"share {id_text(row[0])} is of {_of(row[2])}, which is gone", repairable=True)
+        Finding(
+            "share", row[1], row[2], f"share {id_text(row[0])} is of {_of(row[2])}, which is gone", True, _end(row[2])
+        )
         for row in rows
         if row[3] != row[1]
     ]
     return findings, rows[-1][0] if rows else None
+
+
+def _end(node_id: Id) -> Callable[[Transaction], None]:
+    return lambda tx: shares.remove_on(tx, [node_id])
 
 
 def _check_journal(tx: Transaction, space: spaces.Space, findings: list[Finding]) -> None:

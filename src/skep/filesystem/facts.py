@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from skep.base.ids import Id, id_text
+from skep.base.ids import Id
 from skep.db import Transaction, insert_new, prepared, upsert
 from skep.db import schema as s
-from skep.filesystem.findings import Finding, Page
 
 IDS_PER_STATEMENT = 512
 
@@ -35,15 +34,6 @@ _OF_MANY = prepared(
     sa.select(_c.about_id, _c.etag, _c.document).where(_c.about_id.in_(sa.bindparam("ids", expanding=True)))
 )
 _DROP = prepared(sa.delete(s.facts).where(_c.about_id.in_(sa.bindparam("ids", expanding=True))))
-_CHECKED = prepared(
-    sa.select(_c.about_id, s.versions.c.id, s.nodes.c.id)
-    .select_from(s.facts)
-    .join(s.versions, s.versions.c.id == _c.about_id, isouter=True)
-    .join(s.nodes, s.nodes.c.id == _c.about_id, isouter=True)
-    .where(_c.about_id > sa.bindparam("after"))
-    .order_by(_c.about_id)
-    .limit(sa.bindparam("count"))
-)
 _DROP_BUCKETS = prepared(sa.delete(s.buckets).where(s.buckets.c.node_id.in_(sa.bindparam("ids", expanding=True))))
 
 
@@ -81,17 +71,6 @@ def drop(tx: Transaction, ids: Sequence[Id]) -> None:
     """Forget the facts of what goes."""
     for part in _parts(ids):
         tx.run(_DROP, {"ids": part})
-
-
-def check_page(tx: Transaction, after: Id) -> Page:
-    """Facts of versions and directories that are not there, in the order of ids: harmless, but never removed."""
-    rows = tx.rows(_CHECKED, {"after": after, "count": IDS_PER_STATEMENT})
-    findings = [
-        Finding("facts", None, None, f"facts are kept of {id_text(about_id)}, which is neither version nor directory")
-        for about_id, version_id, node_id in rows
-        if version_id is None and node_id is None
-    ]
-    return findings, rows[-1][0] if len(rows) == IDS_PER_STATEMENT else None
 
 
 def drop_buckets(tx: Transaction, node_ids: Sequence[Id]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
 from skep.base.ids import Id, id_text
@@ -30,6 +32,11 @@ _STRAY = prepared(
     .group_by(_p.upload_id)
     .limit(PAGE)
 )
+_SET_SUMS = prepared(
+    sa.update(s.uploads)
+    .where(_u.id == sa.bindparam("upload"))
+    .values(held_bytes=sa.bindparam("sum_bytes"), part_count=sa.bindparam("number"))
+)
 
 
 def check_page(tx: Transaction, after: Id) -> Page:
@@ -44,10 +51,19 @@ def check_page(tx: Transaction, after: Id) -> Page:
             findings.append(Finding("upload", space_id, None, f"{name} is of a space that is gone"))
         if (found_bytes, found_count) != (held_bytes, part_count):
             message = f"{name} says {held_bytes} bytes in {part_count} parts, it has {found_bytes} in {found_count}"
-            findings.append(Finding("upload", space_id, None, message))
+            findings.append(Finding("upload", space_id, None, message, mend=_count_anew(upload_id)))
         if state == "done" and found_count:
             findings.append(Finding("upload", space_id, None, f"{name} is done and has {found_count} parts still"))
     return findings, uploads[-1][0] if uploads else None
+
+
+def _count_anew(upload_id: Id) -> Callable[[Transaction], None]:
+    def mend(tx: Transaction) -> None:
+        found = tx.rows(_SUMS, {"ids": [upload_id]})
+        held_bytes, count = found[0][1:] if found else (0, 0)
+        tx.run(_SET_SUMS, {"upload": upload_id, "sum_bytes": held_bytes, "number": count})
+
+    return mend
 
 
 def _stray(upload_id: Id, count: int) -> Finding:
