@@ -27,7 +27,7 @@ class _Kind(NamedTuple):
     check: str
     what: str
     owner: str
-    count: Statement
+    listing: Statement
     drop: Statement
 
 
@@ -48,7 +48,7 @@ def _kind(check: str, what: str, column: sa.Column[bytes], *owners: sa.Column[by
     )
     missing = [~sa.exists().where(owner == sa.bindparam("gone")) for owner in owners]
     drop = sa.delete(table).where(column == sa.bindparam("gone"), *missing)
-    names = " or ".join(owner.table.name.removesuffix("s") for owner in owners)  # type: ignore[attr-defined]
+    names = " or ".join(owner.table.name.removesuffix("s") for owner in owners)
     return _Kind(check, what, names, prepared(count), prepared(drop))
 
 
@@ -63,7 +63,7 @@ _KINDS = (
 
 
 def _check(kind: _Kind, tx: Transaction, after: Id) -> Page:
-    rows = tx.rows(kind.count, {"after": after})
+    rows = tx.rows(kind.listing, {"after": after})
     findings = [_finding(kind, row[0], row[1]) for row in rows if not any(row[2:])]
     return findings, rows[-1][0] if len(rows) == PAGE else None
 
