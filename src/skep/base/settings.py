@@ -44,6 +44,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls_names: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     request_timeout_s: Positive
+    head_timeout_s: Positive
     idle_timeout_s: Positive
     body_limit_bytes: Annotated[int, Meta(ge=1, le=2**62)]
     stop_grace_s: Seconds

@@ -40,6 +40,7 @@ from skep.frontends.live.app import LiveApp
 from skep.server import options
 from skep.server.addresses import Proxies
 from skep.server.agents import open_agents
+from skep.server.connections import Connections
 from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge, Owned, Refuse
 from skep.server.facts import Facts
@@ -250,6 +251,7 @@ def edge_of(
         log_requests=settings.log.requests,
         refuse=refuse,
         owned=owned,
+        connections=Connections(clock),
     )
 
 

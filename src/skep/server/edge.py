@@ -23,6 +23,7 @@ from skep.frontends.common.answers import AnswerBroken, send_problem
 from skep.frontends.common.asgi import App, Message, Receive, Scope, Send
 from skep.frontends.common.headers import Headers, check_head
 from skep.server.addresses import Proxies
+from skep.server.connections import Connections, Peer
 from skep.server.metrics import RequestMetrics
 from skep.server.sockets import Handshake, account, check_origin, pass_socket, stopping
 
@@ -126,6 +127,7 @@ class Edge:
         log_requests: str = "all",
         refuse: Refuse | None = None,
         owned: Owned = lambda scope, headers: False,
+        connections: Connections,
     ) -> None:
         """``refuse`` may tell a refusal in a door's own words, and says whether it did.
 
@@ -150,6 +152,7 @@ class Edge:
         self._log_requests = log_requests
         self._refuse = refuse
         self._owned = owned
+        self.connections = connections
         self._numbers = itertools.count(1)
         self._prefix = os.urandom(6).hex()
         self.in_flight = InFlight()
@@ -165,6 +168,8 @@ class Edge:
         state["request_id"] = exchange.request_id
         started_s = time.perf_counter()
         task = self.in_flight.enter()
+        peer = _peer(scope)
+        self.connections.enter(peer)
         self._metrics.in_flight += 1
         with request_context(exchange.request_id):
             try:
@@ -173,6 +178,7 @@ class Edge:
                 self._metrics.in_flight -= 1
                 self.in_flight.leave(task)
                 self.streams.leave(task)
+                self.connections.leave(peer)
                 self._account(scope, exchange, time.perf_counter() - started_s)
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
@@ -224,11 +230,14 @@ class Edge:
         started_s = time.perf_counter()
         handshake = Handshake(scope, receive, send)
         task = self.streams.enter()
+        peer = _peer(scope)
+        self.connections.enter(peer)
         with request_context(request_id):
             try:
                 await pass_socket(self._admit_socket, handshake)
             finally:
                 self.streams.leave(task)
+                self.connections.leave(peer)
                 account(handshake, self._metrics, started_s, self._log_requests)
 
     async def _admit_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -264,6 +273,12 @@ class Edge:
             sent_bytes=exchange.sent_bytes,
             **({"gone": True} if gone else {}),
         )
+
+
+def _peer(scope: Scope) -> Peer:
+    """The other end of the connection, before a proxy is believed."""
+    client = scope.get("client")
+    return (str(client[0]), int(client[1])) if client else ("", 0)  # granian says the port as text
 
 
 async def _lifespan(scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,7 +33,8 @@ from skep.server.pairs import Pair, Pairs
 from skep.stores.link.frames import FRAME_MAX_BYTES
 
 BACKLOG = 1024
-HEAD_TIMEOUT_S = 15
+HEAD_BYTES_MAX = 64 * 1024
+"""Of a head over HTTP/2; over HTTP/1 the parser has its own limit, and the edge this one for both."""
 READ_BYTES_MAX = 2 << 20
 """What is read of a connection at most, before the application asks for more: each message costs some wake-ups."""
 READY_POLL_S = 0.005
@@ -45,13 +46,14 @@ SOCKET_MESSAGE_BYTES_MAX = FRAME_MAX_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where and how to listen. ``requests_at_once`` bounds what the server hands over at once."""
+    """Where and how to listen. ``connections_max``: more wait to be taken."""
 
     host: str
     port: int
     tls: Pairs | None = None
     """The certificate now, and those that take its place; None: no TLS."""
-    requests_at_once: int = 1024
+    connections_max: int = 1024
+    head_timeout_s: float = 15.0
 
 
 Engine = Callable[[App, Listening, asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]
@@ -65,7 +67,7 @@ def engine(name: str) -> Engine:
 async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Serve with granian: Rust does HTTP in a thread of its own, our loop runs the application."""
     from granian.constants import HTTPModes, Interfaces
-    from granian.http import HTTP1Settings
+    from granian.http import HTTP1Settings, HTTP2Settings
 
     pair = listening.tls.now if listening.tls else None
     server = _granian()(
@@ -75,8 +77,11 @@ async def run_granian(app: App, listening: Listening, stop: asyncio.Event, ready
         interface=Interfaces.ASGINL,
         http=HTTPModes.auto,
         backlog=BACKLOG,
-        backpressure=listening.requests_at_once,
-        http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT_S * 1000, max_buffer_size=READ_BYTES_MAX),
+        backpressure=listening.connections_max,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(listening.head_timeout_s * 1000), max_buffer_size=READ_BYTES_MAX
+        ),
+        http2_settings=HTTP2Settings(max_headers_size=HEAD_BYTES_MAX),
         websockets=True,
         log_enabled=False,
     )

@@ -22,6 +22,7 @@ from skep.base.logs import configure_logs, get_logger
 from skep.base.settings import Settings
 from skep.server.addresses import listening_port
 from skep.server.certificates import with_certificate
+from skep.server.connections import Doorkeeper
 from skep.server.database_lock import DatabaseLock
 from skep.server.engines import Listening, engine
 from skep.server.lock import DataDirectoryLock
@@ -38,6 +39,8 @@ WORKERS_GRACE_S = 10.0
 LEAVE_S = 5.0
 OPEN_FILES = 65_536
 """As many as the hive asks the system for; sockets, stores and the database share them."""
+CONNECTIONS_MAX = 16_384
+"""Of each port. Requests and streams have limits of their own; this bounds sockets."""
 CUT_S = 2.0
 COLLECT_AFTER = (10_000, 10, 10)
 """New objects until the collector looks at them, and how often until it looks at older and at all ones."""
@@ -121,12 +124,14 @@ async def _serve(
     url = _url(settings, port)
     hive = await _open(settings, only_events, tls)
     sftp: SftpDoor | None = None
-    watching: asyncio.Task[None] | None = None
+    watching: list[asyncio.Task[None]] = []
+    ports = [port]
 
     waiting = {"server"}
     if server.s3_port and not only_events:
         waiting.add("s3")
         s3_port = listening_port(server.host, server.s3_port)
+        ports.append(s3_port)
 
     def ready(name: str) -> None:
         waiting.discard(name)
@@ -148,8 +153,9 @@ async def _serve(
                 running.append(run(at_port_of("s3", hive.app), listening, leave, lambda: ready("s3")))
                 log.info("s3", url=_url(settings, s3_port))
             serving = asyncio.create_task(_all(running, leave))
+            watching.append(asyncio.create_task(_doorkeeper(hive, settings, ports).watch()))
             if tls is not None:
-                watching = asyncio.create_task(tls.watch(signals.renewed))
+                watching.append(asyncio.create_task(tls.watch(signals.renewed)))
             await _first(serving, _asked(signals, database))
             if sftp is not None:
                 await sftp.close()
@@ -160,8 +166,8 @@ async def _serve(
             if database is not None and database.taken is not None:
                 raise database.taken
     finally:
-        if watching is not None:
-            watching.cancel()
+        for task in watching:
+            task.cancel()
         if sftp is not None:
             await sftp.close()
         await hive.close(WORKERS_GRACE_S)
@@ -258,13 +264,26 @@ class _Signals:
             loop.remove_signal_handler(number)
 
 
+def _doorkeeper(hive: Hive | EventsHive, settings: Settings, ports: Sequence[int]) -> Doorkeeper:
+    server = settings.server
+    return Doorkeeper(
+        hive.edge.connections,
+        SystemClock(),
+        ports,
+        head_s=server.head_timeout_s,
+        idle_s=server.idle_timeout_s,
+        places=CONNECTIONS_MAX,
+    )
+
+
 def _listening(settings: Settings, port: int, tls: Pairs | None) -> Listening:
     server = settings.server
     return Listening(
         server.host,
         port,
         tls=tls,
-        requests_at_once=2 * settings.limits.requests_at_once + settings.limits.streams_at_once,
+        connections_max=CONNECTIONS_MAX,
+        head_timeout_s=server.head_timeout_s,
     )
 
 

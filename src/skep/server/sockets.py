@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from skep.base.errors import Forbidden, ShuttingDown, SkepError
 from skep.base.logs import get_logger
@@ -17,11 +16,11 @@ from skep.frontends.api.errors import problem_of, problem_of_bug
 from skep.frontends.common.answers import raw_headers
 from skep.frontends.common.asgi import App, Message, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
+from skep.frontends.common.origins import is_own
 from skep.frontends.common.problems import PROBLEM_TYPE, Problem
 from skep.server.metrics import RequestMetrics
 
 log = get_logger("skep.http")
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 
 def check_origin(headers: Headers, allowed: Collection[str]) -> None:
@@ -32,20 +31,9 @@ def check_origin(headers: Headers, allowed: Collection[str]) -> None:
     origin = headers.get("origin")
     if origin is None or origin in allowed:
         return
-    if _same(origin, headers.get("host") or ""):
+    if is_own(origin, headers.get("host") or ""):
         return
     raise Forbidden(f"The page at {origin[:200]!r} may not open this: name it in events.origins if it should.")
-
-
-def _same(origin: str, host: str) -> bool:
-    try:
-        page, here = urlsplit(origin), urlsplit(f"//{host}")
-        default = _PORTS.get(page.scheme)
-        if default is None or not page.hostname or page.hostname != here.hostname:
-            return False
-        return (page.port or default) == (here.port or default)
-    except ValueError:
-        return False
 
 
 class Handshake:

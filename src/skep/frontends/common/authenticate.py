@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from skep.base.errors import Forbidden, InvalidId, InvalidToken, Unauthenticated
 from skep.base.ids import Id, parse_id
 from skep.frontends.common.headers import Headers
+from skep.frontends.common.origins import is_of_another_site
 
 if TYPE_CHECKING:
     from skep.auth import Auth, Principal
@@ -58,8 +59,8 @@ async def _authenticated(auth: Auth, headers: Headers, client: str) -> Principal
 
 
 def _refuse_other_sites(headers: Headers) -> None:
-    """A browser adds a remembered password to what any page sends here; Sec-Fetch-Site says whose page it was."""
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    """A browser adds a remembered password to what any page sends here."""
+    if is_of_another_site(headers):
         raise Forbidden("The page of another site made this request: a remembered password is not taken.")
 
 

@@ -51,6 +51,23 @@ async def test_a_remembered_password_is_not_taken_from_pages_of_other_sites(
     assert answer.status_code == (201 if taken else 403)
 
 
+OTHER_PAGES = ["http://evil.example", "http://hive.test.evil.example", "null", "http://hive.test:81"]
+
+
+@pytest.mark.parametrize("origin", [*OTHER_PAGES, "http://hive.test", "http://HIVE.test:80"])
+async def test_nor_where_browsers_tell_of_them_by_origin_alone(hive: TestHive, origin: str) -> None:
+    """Without TLS they leave Sec-Fetch-Site out; a form of another page could upload then."""
+    await hive.user("ada")
+    shown = "Basic " + base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
+    answer = await hive.anonymous.post(
+        "/api/filesystem/data",
+        params={"directory": "/"},
+        files={"file": ("x.txt", b"planted")},
+        headers={"authorization": shown, "origin": origin},
+    )
+    assert answer.status_code == (403 if origin in OTHER_PAGES else 201), answer.text
+
+
 async def test_guessing_is_slowed_down(hive: TestHive) -> None:
     await hive.user("ada")
     for _ in range(12):
