@@ -81,22 +81,30 @@ def _gathered(expires_us: int, conditions: Sequence[Any]) -> Policy:
     length: tuple[int, int] | None = None
     for one in conditions:
         if isinstance(one, dict):
-            equal.update({name.lower(): _text(value) for name, value in one.items()})
+            for name, value in one.items():
+                _demand(equal, name.lower(), _text(value))
             continue
         kind, first, second = one
         if kind == "content-length-range":
-            length = (int(first), int(second))
+            least, most = length or (int(first), int(second))
+            length = (max(least, int(first)), min(most, int(second)))
             continue
         if not first.startswith("$"):
             raise ValueError
         name = first[1:].lower()
         if kind == "eq":
-            equal[name] = _text(second)
+            _demand(equal, name, _text(second))
         elif kind == "starts-with":
             starts.setdefault(name, []).append(_text(second))
         else:
             raise ValueError
     return Policy(expires_us, equal, starts, length, frozenset((*equal, *starts)))
+
+
+def _demand(equal: dict[str, str], name: str, value: str) -> None:
+    """All conditions hold together: two values for one field can never be met, so such a policy is none."""
+    if equal.setdefault(name, value) != value:
+        raise ValueError(name)
 
 
 def _text(value: object) -> str:
