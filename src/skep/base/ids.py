@@ -16,6 +16,18 @@ Id: TypeAlias = bytes
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
+_RANDOM_BYTES = 10
+_random = memoryview(b"")
+"""Random bytes not used yet: the kernel is asked for those of many ids at once."""
+
+
+def _forget_random() -> None:
+    """A forked process must not make its parent's ids."""
+    global _random
+    _random = memoryview(b"")
+
+
+os.register_at_fork(after_in_child=_forget_random)
 
 
 def new_id() -> Id:
@@ -24,10 +36,13 @@ def new_id() -> Id:
     The 12 bits after the time are a counter (RFC 9562 section 6.2 method 1) that starts at
     random and, when it runs over, borrows the next millisecond; 62 random bits follow.
     """
-    global _last_ms, _counter
+    global _last_ms, _counter, _random
     now_ms = time.time_ns() // 1_000_000
-    tail = int.from_bytes(os.urandom(10), "big")
     with _lock:
+        if not _random:
+            _random = memoryview(os.urandom(_RANDOM_BYTES * 128))
+        tail = int.from_bytes(_random[:_RANDOM_BYTES], "big")
+        _random = _random[_RANDOM_BYTES:]
         if now_ms > _last_ms:
             _last_ms, _counter = now_ms, tail >> 69
         elif _counter < 0xFFF:

@@ -24,6 +24,8 @@ from skep.db.units import Delivery, Limits, Unit
 from skep.db.urls import DatabaseUrl, PostgresqlUrl, SqliteUrl, parse_url
 
 T = TypeVar("T")
+WITH_NEXT_S = 0.01
+"""How long a unit for which nobody waits is held for company."""
 
 
 class Engine(Protocol):
@@ -57,6 +59,9 @@ class Database:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
+        self._held: list[Unit[Any]] = []
+        """Writing units that go with the next one."""
+        self._release_later: asyncio.TimerHandle | None = None
         self._engine = _engine(url, clock, Delivery(self._loop, self._settled), limits)
         self.dialect = self._engine.driver.dialect
 
@@ -101,11 +106,13 @@ class Database:
         unit.settle(self._loop)
         return await unit.future
 
-    def write_in_order(self, work: Callable[[Transaction], T]) -> asyncio.Future[T] | None:
+    def write_in_order(self, work: Callable[[Transaction], T], *, with_next: bool = False) -> asyncio.Future[T] | None:
         """Submit a unit of work now, and be told of its end by the future.
 
         Units submitted later see what it wrote, and are durable only if it is. None where that
         cannot be promised (servers run units side by side; too many are waiting): use ``write``.
+        ``with_next``: nobody waits for it, so it may share the commit of the next unit; after
+        WITH_NEXT_S without one it goes alone.
         """
         if self._closed or not self._engine.in_order or self._places.locked():
             return None
@@ -113,7 +120,22 @@ class Database:
             self._places.acquire().send(None)  # there is a place: this does not wait
         self._unfinished += 1
         self._idle.clear()
-        return self._start(work, writes=True)
+        if not with_next:
+            return self._start(work, writes=True)
+        unit: Unit[T] = Unit(work, self._loop.create_future(), writes=True)
+        self._held.append(unit)
+        if len(self._held) == 1:
+            self._release_later = self._loop.call_later(WITH_NEXT_S, self._release)
+        return unit.future
+
+    def _release(self) -> None:
+        """Hand the units that waited for a next one to the engine, in their order."""
+        if self._release_later is not None:
+            self._release_later.cancel()
+            self._release_later = None
+        held, self._held = self._held, []
+        for unit in held:
+            self._engine.submit(unit)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run one unit of work, all of it or nothing; return its result once it is durable.
@@ -130,6 +152,7 @@ class Database:
     async def close(self) -> None:
         """Take no new work, finish what was submitted, close every connection. Safe to repeat."""
         self._closed = True
+        self._release()
         await self._idle.wait()
         await self._engine.close()
 
@@ -148,6 +171,8 @@ class Database:
     def _start(self, work: Callable[[Transaction], T], *, writes: bool) -> asyncio.Future[T]:
         """Hand a unit that has its place to the engine."""
         unit: Unit[T] = Unit(work, self._loop.create_future(), writes=writes)
+        if writes and self._held:
+            self._release()
         self._engine.submit(unit)
         return unit.future
 

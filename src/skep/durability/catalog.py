@@ -71,6 +71,15 @@ _REFERENCE = prepared(
         condemned_epoch=sa.case((_chunk.condemned_epoch == LOST, LOST), else_=None),
     )
 )
+_REFERENCE_ONCE = prepared(
+    sa.update(s.chunks)
+    .where(_chunk.domain_id == sa.bindparam("domain"), _chunk.id.in_(sa.bindparam("ids", expanding=True)))
+    .values(
+        refs=_chunk.refs + 1,
+        unused_us=None,
+        condemned_epoch=sa.case((_chunk.condemned_epoch == LOST, LOST), else_=None),
+    )
+)
 _RELEASE = prepared(
     sa.update(s.chunks)
     .where(
@@ -138,9 +147,19 @@ def occurrences(manifests: Iterable[Manifest]) -> Counter[bytes]:
 
 def reference(tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None:
     """Count one more use of each chunk occurrence. Raises ChunkVanished when one has no row."""
-    for chunk_id, times in occurrences(manifests).items():
-        if tx.run(_REFERENCE, {"domain": domain_id, "chunk": chunk_id, "times": times}) != 1:
-            raise ChunkVanished(f"chunk {chunk_id.hex()} was collected while it was uploaded: upload the file again")
+    counted = occurrences(manifests)
+    once = [chunk_id for chunk_id, times in counted.items() if times == 1]
+    for part in batches(once):
+        if tx.run(_REFERENCE_ONCE, {"domain": domain_id, "ids": part}) != len(part):
+            gone = next(one for one in part if tx.one(_KNOWN_ONE, {"domain": domain_id, "id": one}) is None)
+            raise _vanished(gone)
+    for chunk_id, times in counted.items():
+        if times > 1 and tx.run(_REFERENCE, {"domain": domain_id, "chunk": chunk_id, "times": times}) != 1:
+            raise _vanished(chunk_id)
+
+
+def _vanished(chunk_id: bytes) -> ChunkVanished:
+    return ChunkVanished(f"chunk {chunk_id.hex()} was collected while it was uploaded: upload the file again")
 
 
 def release(tx: Transaction, domain_id: Id, manifests: Iterable[Manifest]) -> None:

@@ -292,16 +292,20 @@ class ChunkService:
 
     async def _write_pack(self, pack: OpenPack) -> Written:
         """Close, code, put, record: what makes the chunks of one open pack durable."""
-        return await self._close_and_put(pack.builder, pack.scheme, self._record_new)
+        return await self._close_and_put(pack.builder, pack.scheme, self._record_new, is_followed=True)
 
     async def write_repacked(self, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
         """Make a pack of chunks that have rows already durable, and point their rows at it."""
-        written = await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint))
+        written = await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint), is_followed=False)
         await written.finish()
         if written.recorded is not None:
             written.recorded.result()
 
-    async def _close_and_put(self, builder: PackBuilder, scheme: Scheme, record: RecordPack) -> Written:
+    async def _close_and_put(
+        self, builder: PackBuilder, scheme: Scheme, record: RecordPack, *, is_followed: bool
+    ) -> Written:
+        """``is_followed``: whoever waits for the pack commits something next."""
+
         def encode() -> tuple[Pack, list[Shard]]:
             closed = builder.close()
             return closed, encode_shards(self._keys.shard_key, closed, scheme)
@@ -312,7 +316,9 @@ class ChunkService:
         self.on_their_way.add(pack_id)
         try:
             outcome = await self._shards.put(pack_id, scheme, shards)
-            recorded = self._db.write_in_order(lambda tx: record(tx, closed, scheme, outcome))
+            recorded = self._db.write_in_order(
+                lambda tx: record(tx, closed, scheme, outcome), with_next=small and is_followed
+            )
             if recorded is None:
                 await self._db.write(lambda tx: record(tx, closed, scheme, outcome))
                 self.on_their_way.discard(pack_id)

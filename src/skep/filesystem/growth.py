@@ -91,6 +91,15 @@ class Growth:
         self._directories: dict[Segments, Directory] = {}
         self._pending: dict[tuple[Id, str], Row] = {}
         self._guarded: list[tuple[Directory, Id | None]] = []
+        self._expected: dict[Segments, list[str]] = {}
+        self._looked: dict[tuple[Id, str], Row | None] = {}
+        """What was in directories under the names that are expected. Nobody else changes it: the space is locked."""
+
+    def expect(self, paths: Iterable[Segments]) -> None:
+        """Say what will be looked for, so that the names of one directory are looked for together."""
+        for segments in paths:
+            if segments:
+                self._expected.setdefault(segments[:-1], []).append(segments[-1])
 
     def look(self, tx: Transaction, segments: Segments, *, parents: bool) -> tuple[Directory | None, Row | None]:
         """The parent directory of a path and the node that is there, each None where there is none yet.
@@ -99,6 +108,7 @@ class Growth:
         """
         parent = self._directories.get(segments[:-1])
         if parent is not None:
+            self._look_together(tx, parent, segments[:-1])
             return parent, self._child(tx, parent, segments[-1])
         place = views.resolve(tx, self.space, segments)
         if place.blocked_by is not None:
@@ -129,8 +139,19 @@ class Growth:
         pending = self._pending.get((parent.id, name))
         if pending is not None or parent.is_new:
             return pending
+        if (parent.id, name) in self._looked:
+            return self._looked[parent.id, name]
         node = tree.child(tx, parent.id, name)
         return None if node is None else node._asdict()
+
+    def _look_together(self, tx: Transaction, parent: Directory, segments: Segments) -> None:
+        names = self._expected.pop(segments, None)
+        if names is None or len(names) < 2 or parent.is_new:
+            return
+        there = tree.children_named(tx, parent.id, list(dict.fromkeys(names)))
+        for name in names:
+            node = there.get(name)
+            self._looked[parent.id, name] = None if node is None else node._asdict()
 
     def directory(self, tx: Transaction, segments: Segments, *, parents: bool = True) -> Directory:
         """The directory at a path, made if it is not there, with all above it if ``parents``.

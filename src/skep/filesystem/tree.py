@@ -23,6 +23,8 @@ from skep.filesystem.names import DEPTH_MAX, Segments, join_path
 
 RESOLVE_SEGMENTS_MAX = 8
 """Segments that one statement resolves; longer paths take one for each eight."""
+NAMES_AT_ONCE = 256
+"""Names that one statement looks for in a directory."""
 
 
 class Node(NamedTuple):
@@ -98,6 +100,11 @@ INSERT = insert_new(s.nodes)
 
 _BY_ID = prepared(sa.select(*COLUMNS).where(_n.id == sa.bindparam("id")))
 _CHILD = prepared(sa.select(*COLUMNS).where(_n.parent_id == sa.bindparam("parent"), _n.name == sa.bindparam("name")))
+_CHILDREN_NAMED = prepared(
+    sa.select(*COLUMNS).where(
+        _n.parent_id == sa.bindparam("parent"), _n.name.in_(sa.bindparam("names", expanding=True))
+    )
+)
 _TOUCH = prepared(
     sa.update(s.nodes)
     .where(_n.id.in_(sa.bindparam("ids", expanding=True)))
@@ -156,6 +163,17 @@ def child(tx: Transaction, parent_id: Id, name: str) -> Node | None:
     """The node of that name in a directory."""
     row = tx.one(_CHILD, {"parent": parent_id, "name": name})
     return None if row is None else Node._make(row)
+
+
+def children_named(tx: Transaction, parent_id: Id, names: Sequence[str]) -> dict[str, Node]:
+    """Those nodes of a directory that have one of these names."""
+    found: dict[str, Node] = {}
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        part = names[start : start + NAMES_AT_ONCE]
+        for row in tx.rows(_CHILDREN_NAMED, {"parent": parent_id, "names": part}):
+            node = Node._make(row)
+            found[node.name] = node
+    return found
 
 
 def resolve(tx: Transaction, root_id: Id, segments: Segments) -> Place:

@@ -65,6 +65,7 @@ def put_files(
     """
     space = views.lock(tx, space)
     growth = Growth(books, space, actor_id, tx.now_us)
+    growth.expect(item.segments for item in items)
     outcomes: list[SkepError | tuple[Row, Row, str]] = []
     there_before: list[Id] = []
     for item in items:

@@ -256,6 +256,39 @@ async def test_waiting_units_share_commits(database):
     assert 1 <= database._engine._writer._batches - commits <= 10
 
 
+async def test_a_unit_that_may_wait_goes_with_the_next_and_before_it(database):
+    order: list[str] = []
+    held = database.write_in_order(lambda tx: order.append("held"), with_next=True)
+    assert held is not None
+    await database.write(lambda tx: order.append("next"))
+    assert order == ["held", "next"]
+    assert held.done()
+
+
+async def test_a_unit_that_nobody_follows_goes_alone_after_a_moment(database):
+    held = database.write_in_order(lambda tx: tx.run(_put, _row("a")), with_next=True)
+    assert await asyncio.wait_for(held, 10) == 1
+
+
+async def test_a_unit_that_may_wait_and_fails_harms_not_the_next(database):
+    def fails(tx):
+        raise LookupError("on purpose")
+
+    held = database.write_in_order(fails, with_next=True)
+    assert await database.write(lambda tx: tx.run(_put, _row("b"))) == 1
+    with pytest.raises(LookupError):
+        await held
+
+
+async def test_close_finishes_what_waits_for_a_next(sqlite_url):
+    migrate(sqlite_url)
+    database = await Database.open(sqlite_url, clock=SystemClock())
+    held = database.write_in_order(lambda tx: tx.run(_put, _row("a")), with_next=True)
+    await database.close()
+    assert held.done()
+    assert held.result() == 1
+
+
 async def test_a_cancelled_unit_that_waits_is_not_run(database):
     gate = threading.Event()
     first = asyncio.create_task(database.write(lambda tx: gate.wait(30)))
