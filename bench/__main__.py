@@ -22,6 +22,7 @@ from bench.dedup import dedup
 from bench.figures import Row, table
 from bench.grid import grid
 from bench.growth import growth
+from bench.keeping import keeping
 from bench.live_streams import live_streams
 from bench.memory import memory
 from bench.pipeline import pipeline
@@ -45,6 +46,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "webdav": webdav,
     "agent-links": agent_links,
     "grid": grid,
+    "keeping": keeping,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RESULTS_HEAD = "# Results of `make bench`\n\nNewest first; each table is one run on one machine.\n"

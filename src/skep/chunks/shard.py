@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -59,8 +59,8 @@ class ShardHeader:
         return ShardLayout(self.scheme, self.pack_size)
 
 
-def encode_shards(shard_key: bytes, pack: Pack, scheme: Scheme) -> list[Shard]:
-    """All shards of a pack, by number.
+def encode_shards(shard_key: bytes, pack: Pack, scheme: Scheme, only: Collection[int] | None = None) -> list[Shard]:
+    """All shards of a pack, by number; or ``only`` those of these numbers.
 
     Data shards are views of the pack, parity lies in one buffer of the pack's own; ``pack.release()``
     takes both back, once the shards are stored.
@@ -68,10 +68,12 @@ def encode_shards(shard_key: bytes, pack: Pack, scheme: Scheme) -> list[Shard]:
     layout = ShardLayout(scheme, pack.size_bytes)
     payload = layout.shard_payload_bytes
     payloads = [pack.padded(i * payload, (i + 1) * payload) for i in range(scheme.data_shards)]
-    payloads += _parity(pack, scheme, payloads, payload)
+    if only is None or any(number >= scheme.data_shards for number in only):
+        payloads += _parity(pack, scheme, payloads, payload)
     shards = [
         frame_shard(shard_key, ShardHeader(pack.id, scheme, number, pack.size_bytes), content)
         for number, content in enumerate(payloads)
+        if only is None or number in only
     ]
     for shard in shards:
         for part in shard.parts:

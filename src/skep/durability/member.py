@@ -2,6 +2,9 @@
 
 A store that fails three times in a row is taken as down: writes pass it by and reads leave it for
 last, until a call succeeds again, which is tried after a back-off that doubles up to five minutes.
+
+One that keeps reads waiting is *late*: others answered before it, time and again, and its calls were given
+up before they failed. Reads pass it by at once, and try it again after a back-off of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from skep.stores.protocol import Store, Usage
 FAILURES_UNTIL_DOWN = 3
 DOWN_MIN_S = 2.0
 DOWN_MAX_S = 300.0
+LATE_UNTIL_PASSED_BY = 3
+LATE_MIN_S = 1.0
+LATE_MAX_S = 60.0
 LOCAL_URLS = ("fs:", "memory:")
 """What such URLs name is as near as the cache would be."""
 RESERVE_BYTES = 64 << 20
@@ -46,6 +52,9 @@ class Member:
     terms: Terms = field(default_factory=Terms)
     failures: int = 0
     down_until_s: float = float("-inf")
+    late: int = 0
+    """Reads in a row that others had to answer because it did not."""
+    late_until_s: float = float("-inf")
     latency_s: float = 0.005
     """Smoothed 95th percentile of the time to the answer of a read, in seconds."""
 
@@ -63,6 +72,19 @@ class Member:
     def resting(self) -> bool:
         """Whether it is down and not yet due for another try."""
         return self.down and self.clock.monotonic_s() < self.down_until_s
+
+    @property
+    def passed_by(self) -> bool:
+        """Whether reads should not even try it now, where others can answer."""
+        return self.late >= LATE_UNTIL_PASSED_BY and self.clock.monotonic_s() < self.late_until_s
+
+    def note_late(self) -> None:
+        """A read did not wait for it; from the third in a row on it is passed by, twice as long each time."""
+        if self.passed_by:
+            return  # it was asked before that
+        self.late += 1
+        doubled = LATE_MIN_S * 2.0 ** min(10, max(0, self.late - LATE_UNTIL_PASSED_BY))
+        self.late_until_s = self.clock.monotonic_s() + min(LATE_MAX_S, doubled)
 
     @property
     def free_bytes(self) -> int | None:

@@ -187,6 +187,8 @@ class PackReader:
             return await self._rebuild(piece)
         if not piece.pack.scheme.parity_shards:
             return await self._only(piece, member)
+        if member.passed_by:
+            return await self._rebuild(piece)
         direct = asyncio.create_task(self._fetch(piece, piece.number, member))
         patience_s = self._patience_s(piece.pack)
         try:
@@ -218,6 +220,7 @@ class PackReader:
         """Count it, and let the stores be taken for as slow as they have been at least."""
         self._counters.hedged_reads += 1
         for member in slow:
+            member.note_late()
             member.note_latency(max(member.latency_s * 1.001, waited_s or 0.0))
 
     async def _only(self, piece: _Piece, member: Member) -> _Parts:
@@ -350,7 +353,7 @@ class PackReader:
         for place in piece.pack.shards:
             member = self._stores.get(place.store_id)
             if place.state == "ok" and member is not None and member.store is not None:
-                worst = (place.number == piece.number, member.down, member.latency_s, place.number)
+                worst = (place.number == piece.number, member.down or member.passed_by, member.latency_s, place.number)
                 found.append((worst, place.number, member))
         return [(number, member) for _, number, member in sorted(found, key=lambda each: each[0])]
 

@@ -2,15 +2,18 @@
 
 The queue is the ``repairs`` table. A pack gets into it when a write was degraded, when a read or
 scrub finds a shard missing or corrupt, and when a store is declared lost, is drained, or stays
-unreachable for longer than ``lost_after_s``. One unit repairs one pack: any k good shards give the
-pack back, its other shards are coded anew (the same bytes as before, so doing it twice is
-harmless), put on stores in zones of their own, and recorded in one transaction. Packs that can
-lose fewest shards more come first, whatever their schemes.
+unreachable for longer than ``lost_after_s``. One unit repairs two packs at most, each by itself: any
+k good shards give the pack back, what it lacks is coded anew (the same bytes as before, so doing it
+twice is harmless), put on stores in zones of their own, and recorded in one transaction. Packs that
+can lose fewest shards more come first, whatever their schemes.
 
 A pack that lacks shards and has more than its scheme's ``repair_at`` (thresholds.py) waits in the
 queue until it has lost more: the traffic of a repair is the same for one shard as for several. Only
 a store that is drained or declared lost gives up its shards at once, and a run by hand makes
 everything whole.
+
+While somebody reads, one pack is repaired at a time, and then repair rests in proportion: readers keep most of the
+machine.
 
 What cannot be repaired now is tried again after a back-off, and at once when a store comes (back).
 A pack of which fewer than k shards can be had is declared lost (damage.py), and stays in the queue
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -60,15 +63,21 @@ CROWDED_WAIT_S = 86_400.0
 DEFER_S = 86_400.0
 """When to look again at a pack that has more shards than its scheme's repair begins at: more damage makes it due."""
 
+AT_ONCE = 2
+"""Packs that are repaired at once while nobody reads: one is on its way to the stores while another is coded."""
+COURTESY, COURTESY_BARE = 2.0, 1.0
+"""How long repair rests for each second of work while somebody reads; less where packs cannot lose a shard more."""
+COURTESY_MAX_S = 5.0
+
 Attempt = Literal["none due", "repaired", "postponed"]
 
 _r, _h = s.repairs.c, s.shards.c
 
 _DUE = prepared(
-    sa.select(_r.pack_id, _r.attempts)
+    sa.select(_r.pack_id, _r.attempts, _r.spare)
     .where(_r.next_try_us <= sa.bindparam("now"))
     .order_by(_r.spare, _r.next_try_us)
-    .limit(1)
+    .limit(AT_ONCE)
 )
 _COUNT = prepared(sa.select(sa.func.count()).select_from(s.repairs))
 _OF_STORE = prepared(
@@ -117,17 +126,19 @@ class Repairer:
         self._zones: frozenset[str] | None = None
         self._turn = asyncio.Lock()
         """Whose turn it is to repair a pack: the worker's, or that of a run by hand."""
+        self._is_read = False
+        """Whether somebody read while the last packs were repaired."""
         self._by_hand = 0
         """Runs by hand under way: nothing is deferred meanwhile, whoever has a pack in hand."""
 
     async def run_once(self, progress: Progress) -> Outcome:
-        """Record damage, queue packs of stores that are gone, repair one pack."""
+        """Record damage, queue packs of stores that are gone, repair one pack or two."""
         await self._chunks.flush_damage()
         await self._notice_zones()
         queued = await self._enqueue_gone()
-        attempt = await self.repair_next()
+        attempts = await self._repair_some()
         progress.report(queued_units=await self.backlog())
-        return Outcome(more_work=attempt != "none due" or queued > 0, done_units=int(attempt == "repaired"))
+        return Outcome(more_work=bool(attempts) or queued > 0, done_units=attempts.count("repaired"))
 
     async def run(self, report: Callable[[int, int], None] = lambda done, left: None) -> int:
         """Try every queued pack once, now: ``skep repair``. Returns how many were made whole.
@@ -143,7 +154,7 @@ class Repairer:
             await self.hurry()
             before, repaired = await self.backlog(), self._chunks.counters.repaired_packs
             for _ in range(before):
-                if await self.repair_next() == "none due":
+                if not await self._repair_some():
                     break
                 report(self._chunks.counters.repaired_packs - repaired, await self.backlog())
             await self.left()
@@ -210,13 +221,25 @@ class Repairer:
     async def repair_next(self) -> Attempt:
         """Try the pack that needs it most of those that are due. One at a time: the worker, or a run by hand."""
         async with self._turn:
-            return await self._repair_next()
+            rows = await self._due()
+            return await self._attempt(bytes(rows[0][0]), int(rows[0][1])) if rows else "none due"
 
-    async def _repair_next(self) -> Attempt:
-        row = await self._db.read(lambda tx: tx.one(_DUE, {"now": self._clock.now_us()}))
-        if row is None:
-            return "none due"
-        pack_id, attempts = bytes(row[0]), int(row[1])
+    async def _due(self) -> list[tuple[Any, ...]]:
+        return await self._db.read(lambda tx: tx.rows(_DUE, {"now": self._clock.now_us()}))
+
+    async def _repair_some(self) -> list[Attempt]:
+        """Try the packs that need it most; rest afterwards in proportion, if somebody has read meanwhile."""
+        async with self._turn:
+            rows = (await self._due())[: 1 if self._is_read else AT_ONCE]
+            began_s, sent_bytes = self._clock.monotonic_s(), self._chunks.counters.sent_bytes
+            made = await asyncio.gather(*(self._attempt(bytes(row[0]), int(row[1])) for row in rows))
+            self._is_read = self._chunks.counters.sent_bytes != sent_bytes
+            if self._is_read:
+                courtesy = COURTESY if all(row[2] > 0 for row in rows) else COURTESY_BARE
+                await self._clock.sleep(min(COURTESY_MAX_S, courtesy * (self._clock.monotonic_s() - began_s)))
+            return made
+
+    async def _attempt(self, pack_id: bytes, attempts: int) -> Attempt:
         wait_s = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(attempts, 10))
         try:
             if not self._by_hand and await self._defer(pack_id):
@@ -288,7 +311,9 @@ class Repairer:
         """Put the planned shards, record them, remove the ones that they replace elsewhere."""
         payload = await self._chunks.packs.range(pack.pack_id, 0, pack.size_bytes)
         shards: list[Shard] = await self._chunks.code(
-            lambda: encode_shards(self._chunks.shard_key, Pack(pack.pack_id, memoryview(payload)), pack.scheme)
+            lambda: encode_shards(
+                self._chunks.shard_key, Pack(pack.pack_id, memoryview(payload)), pack.scheme, todo.rewrite
+            )
         )
         by_number = {shard.number: shard for shard in shards}
         old = {each.number: each for each in pack.shards}

@@ -282,6 +282,7 @@ class StoreSet:
             raise
         member.failures = 0
         if timed:
+            member.late = 0
             member.note_latency(self._clock.monotonic_s() - started)
         return result
 

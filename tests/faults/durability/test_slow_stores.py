@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from skep.base.errors import QuorumNotReached, StoreUnavailable
 from skep.db import schema as s
+from skep.durability.member import LATE_MAX_S, LATE_MIN_S, LATE_UNTIL_PASSED_BY
 from skep.durability.options import Options
 from skep.stores.wrappers.fault import Fault, Kind
 from skep.testing.clock import FakeClock
@@ -60,6 +61,38 @@ async def test_a_read_goes_round_slow_stores(mirrors: Rig, slow: tuple[int, ...]
     counters = mirrors.chunks.counters
     assert (counters.hedged_reads > 0) is (counters.rebuilt_reads > 0) is bool(waited)
     assert await mirrors.chunks.flush_damage() == 0  # slow is not damaged
+
+
+async def test_a_store_that_keeps_reads_waiting_is_passed_by_and_tried_again(mirrors: Rig, clock: FakeClock) -> None:
+    content = await mirrors.put(BODY)
+    places = await mirrors.chunks.places(mirrors.keys.domain_id, content.manifest)
+    slow = next(member for member in mirrors.chunks.stores if member.name == places[0].stores[0][0])
+    fault = mirrors.faults[int(slow.name[1:])]
+    fault.script(Fault("get", Kind.SLOW, times=None, delay_s=HOUR_S))
+    for _ in range(LATE_UNTIL_PASSED_BY):
+        assert not slow.passed_by
+        assert await mirrors.get(content) == BODY
+    assert slow.passed_by
+    asked, hedged = len(fault.calls), mirrors.chunks.counters.hedged_reads
+    for _ in range(5):
+        assert await mirrors.get(content) == BODY
+    assert (len(fault.calls), mirrors.chunks.counters.hedged_reads) == (asked, hedged), "nobody waits for it any more"
+    await clock.advance(LATE_MIN_S + 0.1)
+    assert not slow.passed_by
+    assert await mirrors.get(content) == BODY
+    assert (len(fault.calls), slow.passed_by) == (asked + 1, True)
+    fault.heal()
+    await clock.advance(LATE_MAX_S)
+    assert await mirrors.get(content) == BODY
+    assert (slow.late, slow.passed_by) == (0, False)
+
+
+async def test_without_others_a_late_store_is_waited_for(tmp_path: Path, clock: FakeClock) -> None:
+    async with open_rig(tmp_path, "ec(2,1)", stores=3, clock=clock, options=quick()) as rig:
+        content = await rig.put(BODY)
+        for member in rig.chunks.stores:
+            member.late, member.late_until_s = 9, float("inf")
+        assert await rig.get(content) == BODY
 
 
 async def test_with_hedging_off_a_read_waits(tmp_path: Path, clock: FakeClock) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-MEASUREMENTS = ("upload", "download", "pipeline", "coding", "small-files", "memory", "live-streams", "growth")
+MEASUREMENTS = (
+    "upload",
+    "download",
+    "pipeline",
+    "coding",
+    "small-files",
+    "memory",
+    "live-streams",
+    "growth",
+    "keeping",
+)
 
 
 def bench(place: Path, *names: str) -> str:

@@ -82,6 +82,16 @@ def test_a_built_pack_is_coded_without_a_copy_of_it(text: str) -> None:
         assert {view.obj is pack.data.obj for view in views} == {of_the_pack}
 
 
+@pytest.mark.parametrize("scheme", ["none", "raid1(3)", "ec(3,2)"])
+def test_some_shards_alone_are_those_that_all_would_be(scheme: str) -> None:
+    wanted = Scheme.parse(scheme)
+    whole = [file_of(shard) for shard in encode_shards(KEY, LARGE, wanted)]
+    for number in range(wanted.total):
+        (alone,) = encode_shards(KEY, LARGE, wanted, [number])
+        assert (alone.number, file_of(alone)) == (number, whole[number])
+    assert encode_shards(KEY, LARGE, wanted, []) == []
+
+
 def test_a_range_is_verified_without_the_rest() -> None:
     layout = ShardLayout(NONE, LARGE.size_bytes)
     for offset, length in ((0, 1), (BLOCK_BYTES - 5, 10), (2 * BLOCK_BYTES, BLOCK_BYTES + 900), (3 * BLOCK_BYTES, 7)):

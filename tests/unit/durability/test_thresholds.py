@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from skep.base.workers import Progress
 from skep.chunks.scheme import Scheme
 from skep.db import schema as s
 from skep.durability.damage import DEFERRED_REASON
-from skep.durability.repair import Repairer
+from skep.durability.repair import COURTESY_MAX_S, Repairer
 from skep.durability.thresholds import ThresholdBook, Thresholds, chosen, usual
 from skep.stores.wrappers.fault import Fault, Kind
 from skep.testing.clock import FakeClock
@@ -168,6 +169,27 @@ async def test_a_store_that_is_briefly_away_moves_nothing_and_a_lost_one_all_it_
         while (await repairer.run_once(Progress())).more_work:
             pass
         assert (puts(rig), await repairer.backlog()) == (max(held), 0)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_repair_rests_while_somebody_reads_and_not_else(tmp_path: Path, reads: bool) -> None:
+    clock = FakeClock()
+    async with open_rig(tmp_path, "ec(2,1)", stores=3, clock=clock) as rig:
+        content, repairer = await rig.put(BODY), rig.repairer
+        await lose(rig, repairer, 0)
+        for fault in rig.faults:
+            fault.script(Fault("put", Kind.SLOW, times=None, delay_s=2.0))
+        task = asyncio.create_task(repairer.run_once(Progress()))
+        while not puts(rig):
+            await asyncio.sleep(0)  # until a store is asked
+        if reads:
+            assert await rig.get(content) == BODY
+        await clock.advance(2.0)
+        if reads:
+            done, _ = await asyncio.wait([task], timeout=0.2)
+            assert not done
+            await clock.advance(COURTESY_MAX_S)
+        assert (await asyncio.wait_for(task, 10)).done_units == 1
 
 
 async def test_what_can_lose_least_has_its_turn_first(tmp_path: Path) -> None:
