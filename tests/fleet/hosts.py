@@ -13,9 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +82,31 @@ class Host:
         self.processes.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
+
+    def serve_ssh(self, folder: Path, authorized: Path) -> None:
+        """Run sshd in a namespace of its own for files, too: its `/etc` is an overlay in ``folder``."""
+        folder.mkdir()
+        for name in ("upper", "work"):
+            (folder / name).mkdir()
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+        (folder / "config").write_text(
+            f"Port 22\nHostKey {folder}/key\nAuthorizedKeysFile {authorized}\nStrictModes no\nUsePAM no\n"
+            f"PermitRootLogin yes\nPasswordAuthentication no\nPidFile none\nMaxStartups 100\n"
+        )
+        script = (
+            'mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc && '
+            'mkdir -p /run/sshd && exec "$2" -D -e -f "$1/config"'
+        )
+        sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+        command = [*self.prefix, "unshare", "--mount", "sh", "-c", script, "sh", str(folder), sshd]
+        log = (folder / "log").open("wb")
+        self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log))
+        log.close()
+        for _ in range(200):
+            if b"Server listening" in (folder / "log").read_bytes():
+                return
+            time.sleep(0.05)  # sshd says in its log when it listens
+        raise AssertionError((folder / "log").read_text())
 
     async def reaches(self, targets: Sequence[tuple[str, int]]) -> list[bool]:
         """Which of these (address, port) answer from here."""

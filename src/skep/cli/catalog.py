@@ -103,6 +103,7 @@ _section(
 )
 _section("People", "ssh_commands", ssh_key="Keys with which programs sign in over SFTP.")
 _section("People", "s3_commands", s3="Access keys for S3 clients.")
+_section("Fleet", "locknet_command", locknet="Let these hosts talk to each other, and to nobody else.")
 _section(
     "This program", "config_commands", config="Settings of a hive on this machine: what is in force, what they mean."
 )
