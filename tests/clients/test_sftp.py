@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import filecmp
 import os
 import random
@@ -275,3 +276,21 @@ def _resident_bytes(sftp_hive: SftpHive) -> int:
     assert sftp_hive.hive.process is not None
     pages = int(Path(f"/proc/{sftp_hive.hive.process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_sessions_of_one_connection_have_a_limit_and_many_open_files_read_right(sftp_hive: SftpHive) -> None:
+    async with sftp_hive.connect() as connection:
+        sessions = [await connection.start_sftp_client() for _ in range(8)]
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await connection.start_sftp_client()
+        sessions.pop().exit()
+        await asyncio.sleep(0.2)  # its channel closes behind the call
+        sessions.append(await connection.start_sftp_client())
+        contents = {f"/many-{number}": bytes([number]) * 300_000 for number in range(12)}
+        for path, content in contents.items():
+            async with sessions[0].open(path, "wb") as file:
+                await file.write(content)
+        opened = {path: await sessions[0].open(path, "rb") for path in contents}
+        for offset in (0, 100_000, 299_990, 5):
+            for path, file in opened.items():
+                assert await file.read(10, offset) == contents[path][offset : offset + 10]

@@ -7,6 +7,7 @@ closed. A file whose connection breaks before that is as it was.
 from __future__ import annotations
 
 import posixpath
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class HiveFiles(SFTPServer):
         self._who = who
         self._open: set[OpenFile] = set()
         self._written: dict[str, OpenFile] = {}
+        self._warm: OrderedDict[OpenFile, None] = OrderedDict()
 
     # --- files --------------------------------------------------------------------------------
 
@@ -135,7 +137,17 @@ class HiveFiles(SFTPServer):
         if file.reader is None:
             assert file.node is not None
             file.reader = Reader(await self._content(file.node.id))
+        await self._warm_up(file)
         return await file.reader.read(offset, size)
+
+    async def _warm_up(self, file: OpenFile) -> None:
+        """Keep what is read ahead for the files that were read last, and for no others."""
+        self._warm[file] = None
+        self._warm.move_to_end(file)
+        if len(self._warm) > self._limits.warm:
+            oldest, _ = self._warm.popitem(last=False)
+            if oldest.reader is not None:
+                await oldest.reader.close()
 
     @answered
     async def write(self, file_obj: object, offset: int, data: bytes) -> int:
@@ -171,6 +183,7 @@ class HiveFiles(SFTPServer):
 
     async def _forget(self, file: OpenFile) -> None:
         self._open.discard(file)
+        self._warm.pop(file, None)
         if self._written.get(file.path) is file:
             del self._written[file.path]
         async with file.places:

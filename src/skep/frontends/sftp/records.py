@@ -30,6 +30,10 @@ class SftpLimits:
     connections: int = 256
     connections_each: int = 32
     """Of one address."""
+    sessions: int = 8
+    """Of one connection."""
+    warm: int = 8
+    """Open files of one session for which what was read ahead is kept."""
     handles: int = 128
     """Open files of one session."""
     sign_in_s: float = 30.0

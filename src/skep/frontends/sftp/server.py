@@ -6,6 +6,7 @@ Who may in: a name with one of the user's SSH keys (``skep ssh-key add``), an ap
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, cast
 
 import asyncssh
@@ -71,6 +72,11 @@ class SftpDoor:
         """How many there are."""
         return len(self._connections)
 
+    @property
+    def sessions_max(self) -> int:
+        """How many sessions one connection may have."""
+        return self._limits.sessions
+
     def admit(self, connection: _Connection, address: str) -> bool:
         """Count a connection, if there is room for it."""
         limits = self._limits
@@ -111,6 +117,7 @@ class _Connection(asyncssh.SSHServer):
         self._ssh: asyncssh.SSHServerConnection | None = None
         self._who: WhoIs | None = None
         self._name = ""
+        self._sessions = 0
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._ssh = conn
@@ -163,8 +170,15 @@ class _Connection(asyncssh.SSHServer):
         self._who, self._name = who, username
         return "files:read" in principal.scopes or "files:write" in principal.scopes
 
-    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
-        return _Session(self._door, self._principal)
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+        if self._sessions >= self._door.sessions_max:
+            log.warning("too many SFTP sessions of one connection", client=self._address, sessions=self._sessions)
+            return False
+        self._sessions += 1
+        return _Session(self._door, self._principal, self._session_over)
+
+    def _session_over(self) -> None:
+        self._sessions -= 1
 
     async def _principal(self) -> Principal:
         if self._who is None or self._ssh is None or self._ssh.get_extra_info("username") != self._name:
@@ -175,10 +189,15 @@ class _Connection(asyncssh.SSHServer):
 class _Session(SSHServerStreamSession[bytes]):
     """A session of a connection: the subsystem ``sftp``."""
 
-    def __init__(self, door: SftpDoor, who: WhoIs) -> None:
+    def __init__(self, door: SftpDoor, who: WhoIs, over: Callable[[], None]) -> None:
         super().__init__(None)
         self._door = door
         self._who = who
+        self._over = over
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over()
+        super().connection_lost(exc)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return subsystem == "sftp"

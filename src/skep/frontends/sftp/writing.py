@@ -7,7 +7,8 @@ already taken ends the stream: it becomes a version, and the rest goes into anot
 
 What always holds:
 - nothing is seen of a stream before it is whole and durable; when the connection breaks, the file is as it was;
-- at most ``EARLY_BYTES`` wait for their turn, and a little more than ``PIPE_BYTES`` for the pipeline;
+- at most ``EARLY_BYTES`` in ``EARLY_PIECES`` wait for their turn, and a little more than ``PIPE_BYTES`` for the
+  pipeline;
 - ``_at`` is how much the stream has taken; every early piece begins behind it.
 """
 
@@ -22,6 +23,8 @@ from skep.filesystem.content import FileContent
 from skep.filesystem.records import WriteResult
 
 EARLY_BYTES = 16 << 20
+EARLY_PIECES = 1024
+"""So many writes wait for their turn at most: each is looked at when another comes."""
 PIPE_BYTES = 1 << 20
 HOLE_MAX_BYTES = 16 << 30
 """The longest run of zeros that a write behind the end makes."""
@@ -61,6 +64,11 @@ class Writer:
         return self._length
 
     @property
+    def waiting_pieces(self) -> int:
+        """How many writes wait for what comes before them."""
+        return len(self._early)
+
+    @property
     def is_dirty(self) -> bool:
         """Whether there is something that is no version yet."""
         return self._dirty
@@ -82,7 +90,7 @@ class Writer:
             return
         self._early[offset] = data
         self._early_bytes += len(data)
-        if self._early_bytes > EARLY_BYTES:
+        if self._early_bytes > EARLY_BYTES or len(self._early) > EARLY_PIECES:
             await self._fill(min(self._early))
             await self._feed_early()
 

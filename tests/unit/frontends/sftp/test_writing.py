@@ -137,3 +137,13 @@ async def test_a_hole_has_a_limit() -> None:
         await writer.write(HOLE_MAX_BYTES + 1, b"x")
     with pytest.raises(BodyTooLarge):
         await writer.truncate(1 << 62)
+
+
+async def test_a_flood_of_single_bytes_is_put_in_order_before_it_piles_up() -> None:
+    shelf = Shelf()
+    writer = Writer(shelf.store, shelf.reopen, None, must_store=True)
+    for number in range(1, 3000):
+        await writer.write(2 * number, b"x")
+        assert writer.waiting_pieces <= writing.EARLY_PIECES
+    await writer.settle()
+    assert shelf.versions[-1] == b"\0\0" + b"x\0" * 2998 + b"x"
