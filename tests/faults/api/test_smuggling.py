@@ -194,6 +194,21 @@ def test_messages_over_the_limit_end_the_connection(hive: RunningHive) -> None:
         ended(connection)
 
 
+def test_a_message_in_pieces_has_a_bound_before_any_door_sees_it(hive: RunningHive) -> None:
+    """Of both servers: uvicorn's is set, granian's is its own, 64 MiB (docs/threat-model.md)."""
+    piece = bytes(4 << 20)
+    with live(hive) as connection:
+        try:
+            connection.sendall(frame(0x1, piece, final=False))
+            for _ in range(20):
+                connection.sendall(frame(0x0, piece, final=False))
+            ended(connection)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it ended before all was sent
+    with hive.client() as client:
+        assert client.get("/api/auth/me").status_code == 200
+
+
 def test_a_flood_of_pings_gets_pongs_and_hurts_nobody(hive: RunningHive) -> None:
     with live(hive) as connection:
         for _ in range(50):
