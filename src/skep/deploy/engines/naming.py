@@ -19,6 +19,13 @@ def checked_id(id: str) -> str:
     return id
 
 
+def full_argv(spec: JobSpec) -> tuple[str, ...]:
+    """What is run: the words of a spec and its further arguments, which a shell's text gets at its end."""
+    if spec.argv[:2] == ("sh", "-c") and len(spec.argv) == 3 and spec.args:
+        return ("sh", "-c", f'{spec.argv[2]} "$@"', "sh", *spec.args)
+    return spec.argv + spec.args
+
+
 def variable_part(text: str) -> str:
     """What of a name may stand in the name of a variable: ``/data/db`` is ``DATA_DB``."""
     return _NOT_A_VARIABLE.sub("_", text).strip("_").upper()

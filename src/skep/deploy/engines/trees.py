@@ -3,8 +3,7 @@
     tree:<digest>        the ref
     a plain tar          sorted names, no times, no owners, of modes only whether a file is executable
 
-Symbolic links that lead out of the tree are refused, and so is everything that is neither file, directory nor link.
-``.git`` at the root is left out.
+Symbolic links stay what they are. What is neither file, directory nor link is refused; ``.git`` is left out.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import IO
 
 from blake3 import blake3
 
-from skep.base.errors import BadInput
+from skep.base.errors import BadInput, Integrity
 
 TREE_PREFIX = "tree:"
 _PIECE_BYTES = 1 << 20
@@ -30,21 +30,42 @@ def tree_ref(tree: Path) -> str:
     for name, path in _entries(tree):
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
-            kind, content = b"l", blake3(os.readlink(path).encode()).digest()
+            _count(total, name, b"l", blake3(os.readlink(path).encode()).digest())
         elif stat.S_ISDIR(status.st_mode):
-            kind, content = b"d", b""
+            _count(total, name, b"d", b"")
         else:
-            kind, content = (b"x" if status.st_mode & 0o100 else b"f"), _file_digest(path)
-        encoded = name.encode()
-        total.update(len(encoded).to_bytes(4, "little") + encoded + kind + content)
+            with path.open("rb") as file:
+                _count(total, name, b"x" if status.st_mode & 0o100 else b"f", _content_digest(file))
     return TREE_PREFIX + total.hexdigest()[:40]
 
 
-def _file_digest(path: Path) -> bytes:
+def archive_ref(archive: Path) -> str:
+    """The ref of what an archive holds. Raises Integrity when it is no archive of a tree."""
+    total = blake3()
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for entry in tar:
+                file = tar.extractfile(entry) if entry.isreg() else None
+                if file is not None:
+                    _count(total, entry.name, b"x" if entry.mode & 0o100 else b"f", _content_digest(file))
+                elif entry.issym():
+                    _count(total, entry.name, b"l", blake3(entry.linkname.encode()).digest())
+                else:
+                    _count(total, entry.name, b"d", b"")
+    except tarfile.TarError as error:
+        raise Integrity(f"{archive} is no whole archive: {error}") from None
+    return TREE_PREFIX + total.hexdigest()[:40]
+
+
+def _count(total: blake3, name: str, kind: bytes, content: bytes) -> None:
+    encoded = name.encode()
+    total.update(len(encoded).to_bytes(4, "little") + encoded + kind + content)
+
+
+def _content_digest(file: IO[bytes]) -> bytes:
     hasher = blake3()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            hasher.update(piece)
+    while piece := file.read(_PIECE_BYTES):
+        hasher.update(piece)
     return hasher.digest()
 
 
@@ -87,14 +108,5 @@ def _entries(tree: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check(tree: Path, name: str, entry: os.DirEntry[str]) -> None:
-    if entry.is_symlink():
-        target = os.readlink(entry.path)
-        depth = len(PurePosixPath(name).parts) - 1
-        for part in PurePosixPath(target).parts:
-            depth += -1 if part == ".." else 1
-            if depth < 0 or part == "/":
-                raise BadInput(
-                    f"{name} in {tree} is a link that leads out of the tree, to {target}: an image stands alone"
-                )
-    elif not entry.is_file(follow_symlinks=False) and not entry.is_dir(follow_symlinks=False):
+    if not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
         raise BadInput(f"{name} in {tree} is neither file, directory nor link: an image cannot hold it")
