@@ -150,6 +150,10 @@ class SshKeyInfo:
     last_used_us: int | None
 
 
+EVERY_SPACE: Id = bytes(16)
+"""In an access key: not one space, but every space and share that its user sees."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccessKeyInfo:
     """An access key without its secret. None: the user's own space; every bucket; every key; for ever."""

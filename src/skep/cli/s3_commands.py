@@ -30,7 +30,7 @@ def key() -> None:
 @click.option("--read-only", is_flag=True, help="It may read and list, no more.")
 @click.option("--bucket", metavar="BUCKET", help="It reaches this bucket alone.")
 @click.option("--prefix", metavar="PREFIX", help="Of that bucket it reaches keys that begin so.")
-@click.option("--space", metavar="SPACE", help="It is for a group's space: its name or id (default: your own).")
+@click.option("--space", metavar="SPACE", help="A group's space or a share (name or id), or all (default: your own).")
 @click.option("--expires", metavar="DURATION", help="How long it is good, such as 365d (default: for ever).")
 @with_hive
 def key_create(
@@ -52,7 +52,7 @@ def key_create(
     made = hive.accounts.create_access_key(
         name,
         ("files:read",) if read_only else ("files:read", "files:write"),
-        space=space_id(hive.files, space),
+        space=space if space == "all" else space_id(hive.files, space),
         bucket=bucket,
         prefix=prefix,
         expires_in_s=parse_duration(expires) if expires else None,

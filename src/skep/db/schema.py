@@ -167,7 +167,7 @@ access_keys = _table(
     _column("access_key", SHORT, unique=True),
     _column("user_id", ID, index=True),
     _column("name", KEYTEXT),
-    _column("space_id", ID, null=True),  # null: the user's own
+    _column("space_id", ID, null=True),  # null: the user's own; zeros: all that the user sees
     _column("sealed_secret", BLOB),
     _column("scopes", KEYTEXT),
     _column("bucket", KEYTEXT, null=True),  # null: every bucket of the space

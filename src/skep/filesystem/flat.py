@@ -30,6 +30,13 @@ class Key(NamedTuple):
 
     segments: Segments
     is_directory: bool
+    is_rooted: bool = False
+    """Whether the bucket is the space or the share itself: ``segments`` has no bucket in front then."""
+
+    @property
+    def text(self) -> str:
+        """The key below its bucket."""
+        return "/".join(self.segments if self.is_rooted else self.segments[1:]) + ("/" if self.is_directory else "")
 
 
 class Entry(NamedTuple):
@@ -72,16 +79,19 @@ _DIRECTORIES = prepared(
 )
 
 
-def parse_key(bucket: str, key: str, *, path_bytes_max: int, depth_max: int) -> Key:
-    """The path of a key. Raises InvalidPath or InvalidName where there can be none: ``a//b``, ``/a``, ``a/../b``."""
+def parse_key(bucket: str | None, key: str, *, path_bytes_max: int, depth_max: int) -> Key:
+    """The path of a key; ``bucket`` None: that of a space or share itself.
+
+    Raises InvalidPath or InvalidName where there can be none: ``a//b``, ``/a``, ``a/../b``.
+    """
     is_directory = key.endswith("/")
     names = (key[:-1] if is_directory else key).split("/")
     if "" in names:
         raise InvalidPath(f"the key {key[:80]!r} has an empty name in it: a file's path cannot", key=key[:1024])
-    segments = (check_name(bucket), *map(check_name, names))
+    segments = (*(() if bucket is None else (check_name(bucket),)), *map(check_name, names))
     if len(segments) > depth_max or sum(len(name.encode()) + 1 for name in segments) > path_bytes_max:
         raise InvalidPath(f"the key {key[:80]!r} is too long or too deep for a path", key=key[:1024])
-    return Key(segments, is_directory)
+    return Key(segments, is_directory, bucket is None)
 
 
 def walk(tx: Transaction, bucket_id: Id, prefix: str, after: str, *, rolled: bool, count: int) -> Iterator[Entry | str]:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from skep.base.errors import InUse, NodeNotFound, VersionNotFound
-from skep.base.ids import Id
+from skep.base.ids import Id, id_text
 from skep.db import Statement, Transaction, prepared, upsert
 from skep.db import schema as s
-from skep.filesystem import facts, locks, trash, tree, versions
+from skep.filesystem import facts, locks, trash, tree, versions, views
 from skep.filesystem.books import Books
 from skep.filesystem.facts import Facts
 from skep.filesystem.flat import Entry, Key
@@ -141,6 +141,31 @@ def bucket(tx: Transaction, space: Space, name: str) -> Bucket:
     return Bucket(node.id, node.name, node.created_us, settings(tx, node.id))
 
 
+def root_bucket(tx: Transaction, space: Space) -> Bucket:
+    """A space or a share as a bucket, under the id that its user knows; it has no settings. Raises BucketNotFound."""
+    node = tree.node_by_id(tx, space.root_id)
+    name = id_text(space.seen_id)
+    if node is None or not node.is_directory:
+        raise no_bucket((name,))
+    return Bucket(node.id, name, node.created_us, {})
+
+
+def bucket_and_place(tx: Transaction, space: Space, key: Key) -> tuple[Bucket, Place]:
+    """The bucket of a key, and where the key leads in it. Raises BucketNotFound."""
+    if key.is_rooted:
+        return root_bucket(tx, space), views.resolve(tx, space, key.segments)
+    place = tree.resolve(tx, space.root_id, key.segments)
+    if len(place.chain) < 2:
+        raise no_bucket(key.segments[:1])
+    return Bucket(place.chain[1], key.segments[0], 0, settings(tx, place.chain[1])), place
+
+
+def _above(tx: Transaction, space: Space, place: Place, node: Node) -> Above:
+    if space.seen is not None:
+        return views.above(tx, space, node.id)
+    return Above(place.chain, place.segments, space.root_id)
+
+
 def buckets(tx: Transaction, space: Space, after: str, count: int) -> list[Bucket]:
     """Buckets of a space by name."""
     rows = tx.rows(_BUCKETS, {"root": space.root_id, "after": after, "count": min(count, BUCKETS_MAX)})
@@ -175,7 +200,7 @@ def remove_bucket(tx: Transaction, books: Books, space: Space, name: str, actor_
 def look(tx: Transaction, space: Space, key: Key) -> Found:
     """The current version at a key. Raises BucketNotFound, NodeNotFound."""
     depth = len(key.segments)
-    if depth > tree.RESOLVE_SEGMENTS_MAX:
+    if depth > tree.RESOLVE_SEGMENTS_MAX or key.is_rooted:
         return _look_deep(tx, space, key)
     params: dict[str, object] = {f"s{number}": name for number, name in enumerate(key.segments)}
     row = tx.one(_at_key(depth), {"parent": space.root_id, **params})
@@ -224,13 +249,10 @@ def _at_key(depth: int) -> Statement:
 
 def _look_deep(tx: Transaction, space: Space, key: Key) -> Found:
     """``look`` for keys of more names than one statement takes."""
-    place = tree.resolve(tx, space.root_id, key.segments)
-    if len(place.chain) < 2:
-        raise no_bucket(key.segments[:1])
+    of_bucket, place = bucket_and_place(tx, space, key)
     node = place.node
     if node is None or node.is_directory is not key.is_directory:
         raise _no_key(key)
-    of_bucket = Bucket(place.chain[1], key.segments[0], 0, settings(tx, place.chain[1]))
     if node.version_id is None:
         known = facts.of(tx, node.id)
         if known is None and tx.one(_ANY_CHILD, {"parent": node.id}) is not None:
@@ -244,8 +266,8 @@ def look_at_version(tx: Transaction, space: Space, key: Key, version_id: Id) -> 
 
     Raises BucketNotFound, VersionNotFound; InUse where the id is that of a file in the trash: a delete marker.
     """
-    of_bucket = bucket(tx, space, key.segments[0])
-    missing = VersionNotFound("the key has no such version", key="/".join(key.segments[1:]))
+    of_bucket = root_bucket(tx, space) if key.is_rooted else bucket(tx, space, key.segments[0])
+    missing = VersionNotFound("the key has no such version", key=key.text)
     row = tx.one(_VERSION, {"id": version_id})
     if row is None:
         if trashed_at(tx, space, key, version_id) is not None:
@@ -255,7 +277,7 @@ def look_at_version(tx: Transaction, space: Space, key: Key, version_id: Id) -> 
     node = tree.node_by_id(tx, version.node_id)
     if node is None or node.space_id != space.id:
         raise missing
-    place = tree.resolve(tx, space.root_id, key.segments)
+    place = views.resolve(tx, space, key.segments)
     if place.node is None or place.node.id != node.id:
         if trashed_at(tx, space, key, node.id) is None:
             raise missing
@@ -265,7 +287,7 @@ def look_at_version(tx: Transaction, space: Space, key: Key, version_id: Id) -> 
 
 def trashed_at(tx: Transaction, space: Space, key: Key, node_id: Id) -> Node | None:
     """The file of that id, if it was deleted at the key and is in the trash."""
-    entry = trash.entry(tx, node_id)
+    entry = None if key.is_rooted else trash.entry(tx, node_id)
     if entry is None or entry[1] != space.id or stored_segments(entry[3]) != key.segments:
         return None
     node = tree.node_by_id(tx, node_id)
@@ -274,13 +296,11 @@ def trashed_at(tx: Transaction, space: Space, key: Key, node_id: Id) -> Node | N
 
 def remove(tx: Transaction, books: Books, space: Space, key: Key, actor_id: Id, *, for_good: bool) -> Removed:
     """Remove a key; that nothing is there is fine. Raises BucketNotFound. The space must be locked."""
-    place = tree.resolve(tx, space.root_id, key.segments)
-    if len(place.chain) < 2:
-        raise no_bucket(key.segments[:1])
+    _, place = bucket_and_place(tx, space, key)
     node = place.node
     if node is None or node.is_directory is not key.is_directory:
         return Removed()
-    above = Above(place.chain, place.segments, space.root_id)
+    above = _above(tx, space, place, node)
     removed = Removed()
     if node.is_directory:
         facts.drop(tx, [node.id])
@@ -291,20 +311,24 @@ def remove(tx: Transaction, books: Books, space: Space, key: Key, actor_id: Id, 
         number = trash.put(tx, books, space, node, above, actor_id, for_good=for_good)
         space = space._replace(last_change=number)
         removed = Removed(purge_id=node.id) if for_good else Removed(trashed_id=node.id)
-    prune(tx, books, space, above, actor_id)
+    prune(tx, books, space, above, actor_id, rooted=key.is_rooted)
     return removed
 
 
-def prune(tx: Transaction, books: Books, space: Space, above: Above, actor_id: Id) -> None:
-    """Delete the directories above what went, from below, as long as they are empty and have no facts."""
-    for depth in range(len(above.chain) - 1, 1, -1):
+def prune(tx: Transaction, books: Books, space: Space, above: Above, actor_id: Id, *, rooted: bool) -> None:
+    """Delete the directories above what went, from below, as long as they are empty and have no facts.
+
+    The bucket stays; ``rooted``: that is the space or the share itself.
+    """
+    outside = len(space.base) - 1
+    for depth in range(len(above.chain) - 1, outside if rooted else 1, -1):
         directory_id = above.chain[depth]
         if tx.one(_ANY_CHILD, {"parent": directory_id}) is not None or facts.of(tx, directory_id) is not None:
             return
         node = tree.node_by_id(tx, directory_id)
         if node is None:
             return
-        way = Above(above.chain[:depth], above.segments[:depth], above.top_id)
+        way = Above(above.chain[:depth], above.segments[: depth - outside], above.top_id)
         space = _remove_empty(tx, books, space, node, way, actor_id)
 
 
@@ -335,12 +359,12 @@ def drop_version(tx: Transaction, books: Books, space: Space, found: Found, acto
     if found.place is None:
         trash.forget(tx, books, space, node.id, actor_id)
     else:
-        above = Above(found.place.chain, found.place.segments, space.root_id)
+        above = _above(tx, space, found.place, node)
         number = trash.put(tx, books, space, node, above, actor_id, for_good=True)
-        prune(tx, books, space._replace(last_change=number), above, actor_id)
+        prune(tx, books, space._replace(last_change=number), above, actor_id, rooted=space.seen is not None)
     return Removed(version_id=version.id, purge_id=node.id)
 
 
 def _no_key(key: Key) -> NodeNotFound:
-    name = "/".join(key.segments[1:]) + ("/" if key.is_directory else "")
+    name = key.text
     return NodeNotFound(f"the key {name[:200]!r} does not exist", key=name)

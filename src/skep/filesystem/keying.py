@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from skep.base.errors import NodeNotFound
+from skep.base.errors import Forbidden, NodeNotFound
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.crypto.keys import DomainKeys
 from skep.db import Transaction
-from skep.filesystem import access, copies, facts, flat, keyed, spaces, trash, writing
+from skep.filesystem import access, copies, facts, flat, keyed, spaces, trash, views, writing
 from skep.filesystem.core import READ, WRITE, Core
 from skep.filesystem.facts import Facts
 from skep.filesystem.flat import Entry, Key, parse_key
 from skep.filesystem.keyed import Bucket, Found, Past, Removed
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import ALWAYS, Conditions, WriteResult
+from skep.filesystem.shares import Need
 from skep.filesystem.tree import Node
 from skep.filesystem.versions import Version
 
@@ -72,8 +73,8 @@ class Keying(Core):
     def _whole_spaces(self) -> dict[tuple[Id, Id | None], spaces.Space]:
         return {}
 
-    def key(self, bucket: str, key: str) -> Key:
-        """The path of a key. Raises InvalidPath, InvalidName where there can be none."""
+    def key(self, bucket: str | None, key: str) -> Key:
+        """The path of a key; ``bucket`` None: of a space or share itself. Raises InvalidPath, InvalidName."""
         return parse_key(bucket, key, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)
 
     def _known_whole(self, tx: Transaction, principal: Principal, space_id: Id | None) -> spaces.Space:
@@ -93,8 +94,10 @@ class Keying(Core):
         principal.require(READ)
         return await self._db.read(lambda tx: keyed.buckets(tx, _whole(tx, principal, space_id), after, count))
 
-    async def bucket(self, principal: Principal, space_id: Id | None, name: str) -> Bucket:
-        """One bucket. Raises BucketNotFound."""
+    async def bucket(self, principal: Principal, space_id: Id | None, name: str | None) -> Bucket:
+        """One bucket; ``name`` None: the space or the share itself. Raises BucketNotFound."""
+        if name is None:
+            return await self._db.glance(lambda tx: keyed.root_bucket(tx, access.space(tx, principal, space_id, None)))
         return await self._db.glance(lambda tx: keyed.bucket(tx, self._known_whole(tx, principal, space_id), name))
 
     async def bucket_settings(self, name: str, count: int) -> list[dict[str, Any]]:
@@ -102,10 +105,11 @@ class Keying(Core):
         return await self._db.read(lambda tx: keyed.settings_by_name(tx, name, count))
 
     async def set_bucket(
-        self, principal: Principal, space_id: Id | None, name: str, changes: Mapping[str, Any]
+        self, principal: Principal, space_id: Id | None, name: str | None, changes: Mapping[str, Any]
     ) -> None:
-        """Merge settings of a bucket; a None takes one away. Raises BucketNotFound."""
+        """Merge settings of a bucket; a None takes one away. Raises BucketNotFound, Forbidden."""
         principal.require(WRITE)
+        name = _named(name)
 
         def work(tx: Transaction) -> None:
             space = spaces.lock(tx, _whole(tx, principal, space_id).id)
@@ -115,9 +119,10 @@ class Keying(Core):
 
         await self._db.write(work)
 
-    async def remove_bucket(self, principal: Principal, space_id: Id | None, name: str) -> None:
-        """Delete an empty bucket. Raises BucketNotFound, InUse."""
+    async def remove_bucket(self, principal: Principal, space_id: Id | None, name: str | None) -> None:
+        """Delete an empty bucket. Raises BucketNotFound, InUse, Forbidden."""
         principal.require(WRITE)
+        name = _named(name)
 
         def work(tx: Transaction) -> None:
             space = spaces.lock(tx, _whole(tx, principal, space_id).id)
@@ -129,7 +134,7 @@ class Keying(Core):
         self,
         principal: Principal,
         space_id: Id | None,
-        bucket: str,
+        bucket: str | None,
         *,
         prefix: str = "",
         after: str = "",
@@ -143,7 +148,8 @@ class Keying(Core):
         principal.require(READ)
 
         def work(tx: Transaction) -> list[Entry | str]:
-            found = keyed.bucket(tx, _whole(tx, principal, space_id), bucket)
+            seen = _seen(tx, principal, space_id, "read", rooted=bucket is None)
+            found = keyed.root_bucket(tx, seen) if bucket is None else keyed.bucket(tx, seen, bucket)
             listed: list[Entry | str] = []
             for one in flat.walk(tx, found.id, prefix, after, rolled=rolled, count=count):
                 listed.append(one)
@@ -154,10 +160,12 @@ class Keying(Core):
         return await self._db.read(work)
 
     async def past_keys(
-        self, principal: Principal, space_id: Id | None, bucket: str, *, prefix: str, after: str, count: int
+        self, principal: Principal, space_id: Id | None, bucket: str | None, *, prefix: str, after: str, count: int
     ) -> list[Past]:
-        """Files of a bucket that are in the trash, by the keys that they had."""
+        """Files of a bucket that are in the trash, by the keys that they had; of a space or share itself none."""
         principal.require(READ)
+        if bucket is None:
+            return []
         return await self._db.read(
             lambda tx: keyed.past(tx, _whole(tx, principal, space_id), bucket, prefix, after, count)
         )
@@ -165,9 +173,11 @@ class Keying(Core):
     async def versions_of(
         self, principal: Principal, space_id: Id | None, node_ids: Sequence[Id]
     ) -> dict[Id, list[Entry]]:
-        """All versions of some files, the newest first."""
+        """All versions of some files that a listing gave, the newest first."""
         principal.require(READ)
-        return await self._db.read(lambda tx: keyed.versions_of(tx, _whole(tx, principal, space_id), node_ids))
+        return await self._db.read(
+            lambda tx: keyed.versions_of(tx, access.space(tx, principal, space_id, "read"), node_ids)
+        )
 
     async def open_key(
         self, principal: Principal, space_id: Id | None, key: Key, version_id: Id | None = None
@@ -176,7 +186,10 @@ class Keying(Core):
         principal.require(READ)
 
         def work(tx: Transaction) -> tuple[Found, Id]:
-            space = self._known_whole(tx, principal, space_id)
+            if key.is_rooted:
+                space = access.space(tx, principal, space_id, "read")
+            else:
+                space = self._known_whole(tx, principal, space_id)
             return _find(tx, space, key, version_id), space.domain_id
 
         found, domain_id = await self._db.glance(work)
@@ -192,8 +205,9 @@ class Keying(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> None:
-            space = _whole(tx, principal, space_id)
-            keyed.bucket(tx, space, key.segments[0])
+            space = _seen(tx, principal, space_id, "write", rooted=key.is_rooted)
+            if not key.is_rooted:
+                keyed.bucket(tx, space, key.segments[0])
             node, _ = writing.make_directory(
                 tx, self.books.of(principal), space, principal.user_id, key.segments, parents=True, exist_ok=True
             )
@@ -214,7 +228,7 @@ class Keying(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> tuple[Id, Removed]:
-            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            space = views.lock(tx, _seen(tx, principal, space_id, "write", rooted=key.is_rooted))
             if conditions is not None:
                 conditions(keyed.look(tx, space, key))
             return space.id, keyed.remove(
@@ -233,7 +247,7 @@ class Keying(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> tuple[Id, Removed, bool]:
-            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            space = views.lock(tx, _seen(tx, principal, space_id, "write", rooted=key.is_rooted))
             if keyed.trashed_at(tx, space, key, version_id) is not None:
                 path = "/" + "/".join(key.segments)
                 writing.make_directory(
@@ -272,26 +286,39 @@ class Keying(Core):
         target: Key,
         order: CopyOrder,
         conditions: Conditions = ALWAYS,
-    ) -> WriteResult:
+        *,
+        target_space_id: Id | None,
+    ) -> WriteResult | None:
         """Make the content of one key that of another; no bytes move.
+
+        None where the two spaces have different keys: the content has to be read and written.
 
         Raises BucketNotFound, NodeNotFound, VersionNotFound, NameClash, PreconditionFailed, QuotaExceeded.
         """
         principal.require(WRITE)
         principal.require(READ)
 
-        def work(tx: Transaction) -> WriteResult:
-            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
-            found = _find(tx, space, source, version_id)
+        def work(tx: Transaction) -> WriteResult | None:
+            here = _seen(tx, principal, space_id, "read", rooted=source.is_rooted)
+            there = _seen(tx, principal, target_space_id, "write", rooted=target.is_rooted)
+            if here.domain_id != there.domain_id:
+                return None
+            here, there = views.lock_both(tx, here, there)
+            found = _find(tx, here, source, version_id)
             version = found.version
             if version is None:
                 raise NodeNotFound("a directory has no content to copy", key="/".join(source.segments[1:]))
             order.check(found)
             content = copies.content_of(version, Manifest.decode(version.manifest), order.facts(found))
             item = writing.Incoming(
-                target.segments, content, order.mime(version), order.modified_us(version), conditions, below=1
+                target.segments,
+                content,
+                order.mime(version),
+                order.modified_us(version),
+                conditions,
+                below=0 if target.is_rooted else 1,
             )
-            return writing.put_file(tx, self.books.of(principal), space, principal.user_id, item, parents=True)
+            return writing.put_file(tx, self.books.of(principal), there, principal.user_id, item, parents=True)
 
         return await self._commit(work)
 
@@ -307,7 +334,7 @@ class Keying(Core):
         principal.require(WRITE)
 
         def work(tx: Transaction) -> Found:
-            space = spaces.lock(tx, _whole(tx, principal, space_id).id)
+            space = views.lock(tx, _seen(tx, principal, space_id, "write", rooted=key.is_rooted))
             found = _find(tx, space, key, version_id)
             about_id = found.node.id if found.version is None else found.version.id
             facts.put(tx, about_id, change(found.facts))
@@ -319,6 +346,17 @@ class Keying(Core):
 def _whole(tx: Transaction, principal: Principal, space_id: Id | None) -> spaces.Space:
     """A space that the principal has all of: a share has no buckets. Raises SpaceNotFound, Forbidden."""
     return access.owned(access.space(tx, principal, space_id, None), "use it by buckets and keys")
+
+
+def _seen(tx: Transaction, principal: Principal, space_id: Id | None, need: Need, *, rooted: bool) -> spaces.Space:
+    """The space, or ``rooted`` the space or share that is a bucket itself. Raises SpaceNotFound, Forbidden."""
+    return access.space(tx, principal, space_id, need) if rooted else _whole(tx, principal, space_id)
+
+
+def _named(bucket: str | None) -> str:
+    if bucket is None:
+        raise Forbidden("a space or a share that is a bucket has no settings, and is not removed like one")
+    return bucket
 
 
 def _find(tx: Transaction, space: spaces.Space, key: Key, version_id: Id | None) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from skep.auth import AccessKeyInfo
+from skep.auth.records import EVERY_SPACE
 from skep.frontends.api.call import Call
 from skep.frontends.api.files_query import space_id
 from skep.frontends.api.operation import Operation
@@ -54,10 +55,11 @@ async def list_access_keys(call: Call) -> AccessKeys:
 async def create_access_key(call: Call, body: NewAccessKey) -> AccessKey:
     """Make an access key for an S3 client; its secret is in this answer only.
 
-    It may be bound to a group's space, to one bucket, and to a prefix in that.
+    It may be bound to a group's space or a share, to one bucket, and to a prefix in that; ``space`` "all" is every
+    space and share that one sees.
     """
-    space = space_id(body.space)
-    if space is not None:
+    space = EVERY_SPACE if body.space == "all" else space_id(body.space)
+    if space not in (None, EVERY_SPACE):
         await call.services.filesystem.space(call.principal, space)
     made = await call.services.auth.create_access_key(
         call.principal,
@@ -84,7 +86,7 @@ def _record(info: AccessKeyInfo, secret: str | None = None) -> AccessKey:
         created_us=info.created_us,
         last_used_us=info.last_used_us,
         expires_us=info.expires_us,
-        space=text_or_none(info.space_id),
+        space="all" if info.space_id == EVERY_SPACE else text_or_none(info.space_id),
         bucket=info.bucket,
         prefix=info.prefix,
         secret=secret,

@@ -15,7 +15,7 @@ from skep.frontends.s3.xmltext import element
 
 async def get_bucket_versioning(call: Call) -> None:
     """Whether versioning is on; nothing where it never was."""
-    found = status(await call.filesystem.bucket(call.principal, call.space_id, call.bucket))
+    found = status(await call.filesystem.bucket(call.principal, *call.place))
     await call.xml("VersioningConfiguration", element("Status", found) if found else "")
 
 
@@ -28,6 +28,6 @@ async def put_bucket_versioning(call: Call) -> None:
     if (xmlin.text(root, "MfaDelete") or "Disabled") != "Disabled":
         raise Refusal("NotImplemented", "There is no MFA delete here.")
     call.check_whole_bucket()
-    await call.filesystem.set_bucket(call.principal, call.space_id, call.bucket, {"versioning": wanted})
+    await call.filesystem.set_bucket(call.principal, *call.place, {"versioning": wanted})
     call.services.known.forget()
     await call.answer(200)

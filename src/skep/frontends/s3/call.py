@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from skep.auth.records import EVERY_SPACE
 from skep.base.clock import Clock
-from skep.base.ids import Id
+from skep.base.errors import InvalidId
+from skep.base.ids import Id, id_text, parse_id
 from skep.base.limits import FairGate
 from skep.filesystem.flat import Key
 from skep.frontends.common.answers import send_bytes, send_stream
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from skep.frontends.s3.signing import Signed
 
 KEY_BYTES_MAX = 1024
+ID_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +94,37 @@ class Call:
 
     @property
     def space_id(self) -> Id | None:
-        """The space of the access key; None: the user's own."""
-        return self.signed.grant.info.space_id
+        """The space of the bucket, or of the access key; None: the user's own."""
+        return self.space_of(self.bucket_name)
+
+    def space_of(self, bucket: str | None) -> Id | None:
+        """The space in which the access key has a bucket of that name; None: the user's own."""
+        bound = self.signed.grant.info.space_id
+        return self.root_of(bucket) or (None if bound == EVERY_SPACE else bound)
+
+    def root_of(self, bucket: str | None) -> Id | None:
+        """The id of the space or share that is the bucket of that name, if the access key reaches it."""
+        bound = self.signed.grant.info.space_id
+        if bound is None or bucket is None or len(bucket) != ID_LENGTH:
+            return None
+        try:
+            found = parse_id(bucket)
+        except InvalidId:
+            return None
+        return found if bound in (found, EVERY_SPACE) and id_text(found) == bucket else None
+
+    @property
+    def place(self) -> tuple[Id | None, str | None]:
+        """The bucket's space, and its name there: None where it is that space itself. Raises Refusal."""
+        name = self.bucket
+        return self.space_id, None if self.root_of(name) is not None else name
 
     async def bucket_facts(self) -> Bucket:
         """The bucket, as it was a moment ago. Raises BucketNotFound."""
         key = (self.principal.user_id, self.space_id, self.bucket)
         known = self.services.known.get(key)
         if known is None:
-            known = await self.filesystem.bucket(self.principal, self.space_id, self.bucket)
+            known = await self.filesystem.bucket(self.principal, *self.place)
             self.services.known.put(key, known)
         return known
 
@@ -127,7 +152,7 @@ class Call:
         if len(text.encode("utf-8", "surrogateescape")) > KEY_BYTES_MAX:
             raise Refusal("KeyTooLongError", f"A key has at most {KEY_BYTES_MAX} bytes.")
         self.check_reach(bucket, text)
-        return self.filesystem.key(bucket, text)
+        return self.filesystem.key(None if self.root_of(bucket) is not None else bucket, text)
 
     def check_reach(self, bucket: str, key: str | None) -> None:
         """Raise Refusal unless the access key reaches a bucket, and the key in it.

@@ -65,7 +65,7 @@ async def complete_multipart_upload(call: Call) -> None:
     named = _parse(await call.read_xml())
     key = call.key
     upload = await open_upload_of(call)
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     plan, found = plan_of(upload), list[Whole]()
 
     def choose(parts: Sequence[PartInfo]) -> Sequence[int]:

@@ -9,6 +9,7 @@ import msgspec
 
 from skep.base.errors import InvalidName, InvalidPath, NodeNotFound
 from skep.base.ids import Id, id_text
+from skep.filesystem import Conditions, WriteResult
 from skep.filesystem.facts import Facts
 from skep.filesystem.flat import Key
 from skep.filesystem.keyed import Found
@@ -41,13 +42,13 @@ async def copy_object(call: Call) -> None:
     if target.is_directory or source.key.is_directory:
         raise Refusal("InvalidArgument", "A directory is made with PutObject: it has no content to copy.")
     replaces = _directive(call, "x-amz-metadata-directive") == "REPLACE"
-    if source.key == target and source.version_id is None and not replaces:
+    if source.key == target and source.bucket == call.bucket and source.version_id is None and not replaces:
         raise Refusal(
             "InvalidRequest",
             "This copy request is illegal because it is trying to copy an object to itself without changing the"
             " object's metadata, storage class, website redirect location or encryption attributes.",
         )
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     said = from_headers(call.headers)
     replaces_tags = _directive(call, "x-amz-tagging-directive") == "REPLACE"
     tags = parse_tagging(call.headers.get("x-amz-tagging") or "") if call.headers.get("x-amz-tagging") else {}
@@ -74,15 +75,20 @@ async def copy_object(call: Call) -> None:
         seen.append(found)
         check_source(call.headers, found)
 
+    conditions = await write_conditions(call, target)
+    order = CopyOrder(facts=facts, mime=mime, modified_us=own_time, check=check)
     result = await call.filesystem.copy_key(
         call.principal,
-        call.space_id,
+        call.space_of(source.bucket),
         source.key,
         source.version_id,
         target,
-        CopyOrder(facts=facts, mime=mime, modified_us=own_time, check=check),
-        await write_conditions(call, target),
+        order,
+        conditions,
+        target_space_id=call.space_id,
     )
+    if result is None:
+        result = await _written_anew(call, source, target, order, conditions)
     old = seen[-1]
     headers = []
     if is_enabled(bucket):
@@ -92,6 +98,35 @@ async def copy_object(call: Call) -> None:
     tag = etag_of(result, None if old.facts is None else old.facts.etag)
     body = element("LastModified", iso_date(result.version.created_us)) + element("ETag", quoted(tag))
     await call.xml("CopyObjectResult", body, headers=headers)
+
+
+async def _written_anew(
+    call: Call, source: Source, target: Key, order: CopyOrder, conditions: Conditions
+) -> WriteResult:
+    """A copy into a space whose chunks have other keys: read from the one, written into the other."""
+    content = await call.filesystem.open_key(
+        call.principal, call.space_of(source.bucket), source.key, source.version_id
+    )
+    version = content.version
+    if version is None:
+        raise NodeNotFound("a directory has no content to copy", key=source.key.text)
+    found = Found(content.bucket, None, content.node, version, content.facts)
+    order.check(found)
+    async with call.services.uploads.enter_as(call.principal.user_id):
+        return await call.filesystem.write_file(
+            call.principal,
+            call.space_id,
+            "/" + "/".join(target.segments),
+            content.read(0, content.size_bytes),
+            length=content.size_bytes,
+            conditions=conditions,
+            mime=order.mime(version) or "",
+            modified_us=order.modified_us(version),
+            parents=True,
+            below=0 if target.is_rooted else 1,
+            digests={"md5"},
+            describe=lambda _: order.facts(found),
+        )
 
 
 def copy_source(call: Call) -> Source:

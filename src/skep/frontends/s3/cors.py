@@ -25,7 +25,7 @@ Rule = Mapping[str, Any]
 
 async def get_bucket_cors(call: Call) -> None:
     """The rules of a bucket."""
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     rules = bucket.document.get("cors")
     if not rules:
         raise Refusal("NoSuchCORSConfiguration", "The CORS configuration does not exist", BucketName=bucket.name)
@@ -39,14 +39,14 @@ async def put_bucket_cors(call: Call) -> None:
     if not 1 <= len(rules) <= RULES_MAX:
         raise xmlin.malformed()
     call.check_whole_bucket()
-    await call.filesystem.set_bucket(call.principal, call.space_id, call.bucket, {"cors": rules})
+    await call.filesystem.set_bucket(call.principal, *call.place, {"cors": rules})
     await call.answer(200)
 
 
 async def delete_bucket_cors(call: Call) -> None:
     """Take all rules away."""
     call.check_whole_bucket()
-    await call.filesystem.set_bucket(call.principal, call.space_id, call.bucket, {"cors": None})
+    await call.filesystem.set_bucket(call.principal, *call.place, {"cors": None})
     await call.answer(204)
 
 

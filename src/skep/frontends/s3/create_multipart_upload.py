@@ -19,7 +19,7 @@ async def create_multipart_upload(call: Call) -> None:
     if key.is_directory:
         raise Refusal("InvalidArgument", "A key that ends with a slash is a directory: it has no content.")
     plan = planned(call, from_headers(call.headers))
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     upload = await call.filesystem.open_upload(
         call.principal,
         call.space_id,

@@ -36,7 +36,7 @@ async def delete_object(call: Call) -> None:
 
 async def delete_one(call: Call, text: str, version: str | None, if_match: str | None) -> Deleted:
     """Delete one key of the request's bucket. Raises Refusal, BucketNotFound, PreconditionFailed."""
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     try:
         key = call.key_at(call.bucket, text)
     except (InvalidName, InvalidPath):  # no such key can be

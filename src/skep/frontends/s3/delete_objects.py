@@ -21,7 +21,7 @@ async def delete_objects(call: Call) -> None:
     if not 1 <= len(asked) <= KEYS_MAX:
         raise xmlin.malformed()
     quiet = (xmlin.text(root, "Quiet") or "").strip().lower() == "true"
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     found = [await _delete(call, one, quiet=quiet) for one in asked]
     await call.xml("DeleteResult", "".join(found))
 

@@ -16,7 +16,7 @@ PAGE = 1000
 
 async def list_multipart_uploads(call: Call) -> None:
     """The unfinished uploads of the access key's user into a bucket, by key and age."""
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     prefix, delimiter = call.query.get("prefix", ""), call.query.get("delimiter", "")
     marker = (call.query.get("key-marker", ""), call.query.get("upload-id-marker", ""))
     count = max(1, call.whole_number("max-uploads", PAGE, PAGE))
@@ -54,7 +54,7 @@ def _chosen(
     uploads: list[Upload], call: Call, prefix: str, delimiter: str
 ) -> tuple[list[tuple[str, Upload]], list[str]]:
     """Uploads of the bucket with their keys, sorted; and what lies behind a delimiter, rolled up."""
-    start = f"/{call.bucket}/"
+    start = "/" if call.root_of(call.bucket) is not None else f"/{call.bucket}/"
     keyed = [(one.path[len(start) :], one) for one in uploads if one.path is not None and one.path.startswith(start)]
     keyed = sorted((pair for pair in keyed if pair[0].startswith(prefix)), key=lambda pair: (pair[0], pair[1].id))
     if not delimiter:

@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 async def list_object_versions(call: Call) -> None:
     """Every version of every key, the newest first."""
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     prefix, delimiter = call.query.get("prefix", ""), call.query.get("delimiter", "")
     marker, count = call.query.get("key-marker", ""), max(1, call.whole_number("max-keys", PAGE, PAGE))
     encoded = call.query.get("encoding-type") == "url"
@@ -49,12 +49,12 @@ async def list_object_versions(call: Call) -> None:
 
     rolled = delimiter == "/"
     live = await call.filesystem.keys(
-        call.principal, call.space_id, call.bucket, prefix=prefix, after=marker, rolled=rolled, count=count + 1
+        call.principal, *call.place, prefix=prefix, after=marker, rolled=rolled, count=count + 1
     )
     lines: list[str] = []
     if status(bucket):
         past = await call.filesystem.past_keys(
-            call.principal, call.space_id, call.bucket, prefix=prefix, after=marker, count=count + 1
+            call.principal, *call.place, prefix=prefix, after=marker, count=count + 1
         )
         keys, last = _merged(live, past, prefix, count, rolled=rolled)
         of = {one.node_id: one.versions for one in past}

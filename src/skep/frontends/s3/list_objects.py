@@ -102,7 +102,7 @@ class _Asked:
     async def page(self, after: str) -> Page:
         """The next run of keys. Raises BucketNotFound."""
         if self.count == 0:
-            await self.call.filesystem.bucket(self.call.principal, self.call.space_id, self.call.bucket)
+            await self.call.filesystem.bucket(self.call.principal, *self.call.place)
             return Page([], None)
         if self.delimiter in ("", "/"):
             found = await self._keys(after, self.count + 1, rolled=self.delimiter == "/")
@@ -113,7 +113,7 @@ class _Asked:
     async def _keys(self, after: str, count: int, *, rolled: bool) -> list[Entry | str]:
         call = self.call
         return await call.filesystem.keys(
-            call.principal, call.space_id, call.bucket, prefix=self.prefix, after=after, rolled=rolled, count=count
+            call.principal, *call.place, prefix=self.prefix, after=after, rolled=rolled, count=count
         )
 
     async def _rolled(self, after: str) -> Page:

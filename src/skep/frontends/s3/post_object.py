@@ -44,8 +44,8 @@ async def post_object(call: Call) -> None:
         raise Refusal("MalformedPOSTRequest", error.message) from None
     call.signer, policy = await _allowed(call, fields)
     call.key_text = fields["key"].replace("${filename}", (file.filename or "").rpartition("/")[2])
-    key, name = call.key, call.bucket
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, name)
+    key = call.key
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     said = from_headers(request_mapping(_headers(fields)))
 
     def describe(content: Content) -> Facts | None:
@@ -61,7 +61,7 @@ async def post_object(call: Call) -> None:
             mime=mime_of(fields.get("content-type") or file.content_type),
             modified_us=modified_us(said),
             parents=True,
-            below=1,
+            below=0 if key.is_rooted else 1,
             digests={"md5"},
             describe=describe,
         )

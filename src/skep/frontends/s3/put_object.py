@@ -60,7 +60,7 @@ async def store(
         modified_us=modified_us(said),
         expected_digests=payload.expected,
         parents=True,
-        below=1,
+        below=0 if key.is_rooted else 1,
         digests=payload.digests,
         describe=describe,
     )

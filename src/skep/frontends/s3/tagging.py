@@ -45,7 +45,7 @@ async def delete_object_tagging(call: Call) -> None:
 
 async def get_bucket_tagging(call: Call) -> None:
     """The tags of a bucket."""
-    bucket = await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    bucket = await call.filesystem.bucket(call.principal, *call.place)
     tags = bucket.document.get("tags")
     if not tags:
         raise Refusal("NoSuchTagSet", "The TagSet does not exist", BucketName=bucket.name)
@@ -56,14 +56,14 @@ async def put_bucket_tagging(call: Call) -> None:
     """Make these the tags of a bucket."""
     tags = _parse(await call.read_xml(), BUCKET_TAGS_MAX)
     call.check_whole_bucket()
-    await call.filesystem.set_bucket(call.principal, call.space_id, call.bucket, {"tags": tags})
+    await call.filesystem.set_bucket(call.principal, *call.place, {"tags": tags})
     await call.answer(204)
 
 
 async def delete_bucket_tagging(call: Call) -> None:
     """Take all tags off a bucket."""
     call.check_whole_bucket()
-    await call.filesystem.set_bucket(call.principal, call.space_id, call.bucket, {"tags": None})
+    await call.filesystem.set_bucket(call.principal, *call.place, {"tags": None})
     await call.answer(204)
 
 

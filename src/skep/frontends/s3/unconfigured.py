@@ -50,19 +50,19 @@ OBJECT_REFUSED = ("legal-hold", "restore", "retention", "select", "torrent", "en
 async def not_set(call: Call, code: str, message: str) -> None:
     """Answer that nothing was set."""
     name = call.bucket
-    await call.filesystem.bucket(call.principal, call.space_id, name)
+    await call.filesystem.bucket(call.principal, *call.place)
     raise Refusal(code, message, BucketName=name)
 
 
 async def empty(call: Call, root: str) -> None:
     """Answer with an empty setting."""
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     await call.xml(root, "")
 
 
 async def get_request_payment(call: Call) -> None:
     """GetBucketRequestPayment: who owns the bucket pays."""
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     await call.xml("RequestPaymentConfiguration", element("Payer", "BucketOwner"))
 
 
@@ -73,13 +73,13 @@ async def refuse(call: Call) -> None:
 
 async def forget(call: Call) -> None:
     """Deleting what cannot be set: it is gone."""
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     await call.answer(204)
 
 
 async def get_bucket_acl(call: Call) -> None:
     """GetBucketAcl: its owner may do everything, nobody else anything."""
-    await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+    await call.filesystem.bucket(call.principal, *call.place)
     await _acl(call)
 
 
@@ -98,7 +98,7 @@ async def put_acl(call: Call) -> None:
     if grants or not is_own:
         raise Refusal("AccessControlListNotSupported", "The bucket does not allow ACLs: only `private` is taken.")
     if call.key_text is None:
-        await call.filesystem.bucket(call.principal, call.space_id, call.bucket)
+        await call.filesystem.bucket(call.principal, *call.place)
     else:
         await open_object(call)
     await call.answer(200)

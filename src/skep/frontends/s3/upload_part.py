@@ -69,7 +69,7 @@ async def upload_part_copy(call: Call) -> None:
     """Make a key's content, or a range of it, one part of an upload. Whole chunks are shared, not copied."""
     number, source = part_number(call), copy_source(call)
     upload = await open_upload_of(call)
-    there = await call.filesystem.open_key(call.principal, call.space_id, source.key, source.version_id)
+    there = await call.filesystem.open_key(call.principal, call.space_of(source.bucket), source.key, source.version_id)
     if there.version is None:
         raise Refusal("InvalidArgument", "A directory has no content to copy.")
     check_source(call.headers, Found(there.bucket, None, there.node, there.version, there.facts))
