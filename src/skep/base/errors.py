@@ -22,7 +22,7 @@
     │   ├── StoreUnavailable → StoreRefused (retrying cannot help), StoreOffline
     │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable
     │   └── ShuttingDown, TimedOut, ClientGone
-    ├── Unsuccessful → CommandFailed, BuildFailed
+    ├── Unsuccessful → CommandFailed, BuildFailed, CertificateRefused
     ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
                         DatabaseInUse, DataDirectoryInUse
@@ -554,6 +554,12 @@ class BuildFailed(Unsuccessful):
     """An image could not be made; ``details['last_lines']`` are the last that its build said."""
 
     code = "build-failed"
+
+
+class CertificateRefused(Unsuccessful):
+    """A certificate authority does not give a certificate for these domains."""
+
+    code = "certificate-refused"
 
 
 class LocalFailure(SkepError):
