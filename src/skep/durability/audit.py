@@ -5,6 +5,10 @@ answer, and 256 KiB are enough to see. Scrub reads everything, which takes long 
 minutes, a store that has lost one shard in a hundred is found within a day with a chance of three in four. What an
 audit shows goes into the store's reputation (reputation.py), which placement uses, and what it finds damaged into the
 queue of repairs.
+
+Agents answer challenges too (stores/auditing.py), with a digest of ranges instead of the bytes. To compare it the hive
+would need the bytes from k other shards, or digests kept for each shard, good for one use each; a block proves the
+same, and that the store can send (docs/operate/stores.md, Audits).
 """
 
 from __future__ import annotations

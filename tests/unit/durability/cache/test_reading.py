@@ -146,6 +146,19 @@ async def test_a_directory_that_is_removed_or_becomes_a_file_breaks_no_read(rig:
     assert await rig.get(content) == BODY
 
 
+@pytest.mark.parametrize("harm", ["corrupt", "wipe"])
+async def test_a_damaged_store_is_noticed_by_reads_through_the_cache(tmp_path: Path, harm: str) -> None:
+    async with open_rig(tmp_path, "ec(2,1)", stores=3, options=options(tmp_path)) as rig:
+        distant(rig)
+        content = await rig.put(BODY)
+        (pack,) = {tuple(places.stores) for places in await rig.chunks.places(rig.keys.domain_id, content.manifest)}
+        await getattr(rig, harm)(int(pack[0][0][1:]))
+        assert await rig.get(content) == BODY
+        assert await rig.chunks.flush_damage() == 1
+        assert await rig.repairer.run() == 1
+        assert (await rig.check(read_data=True)).clean
+
+
 async def test_what_is_cached_can_be_read_while_its_store_is_away(rig: Rig) -> None:
     content = await rig.put(BODY)
     await rig.get(content)
