@@ -49,6 +49,8 @@ PIECE_BYTES = MIB
 PACK_BYTES = 16 * MIB
 CODED_PACKS = 24
 READS_ALONE = 12
+AGAIN = 4
+"""How many times as often the worst pair is measured again: the least of many noisy ratios says little."""
 GONE = Fault("any", Kind.GONE, times=None)
 SLOW = Fault("any", Kind.SLOW, times=None, delay_s=SLOW_S)
 
@@ -146,28 +148,34 @@ def keeping(plan: Plan) -> list[Row]:
 
 
 async def _losses(plan: Plan, place: Path) -> list[Row]:
-    """Reads of one file with every two of six stores gone, each beside a healthy read."""
+    """Reads of one file with every two of six stores gone, each beside a healthy read; the worst pair once more."""
     size_bytes = max(64 * MIB, plan.parallel_bytes // 4)
     pairs = list(itertools.combinations(range(K + M), M))
     async with kept(place / "hive", K + M) as hive:
         content = await hive.put(noise(size_bytes))
         await hive.get(content)
-        ratios = {}
-        for pair in pairs if plan.rounds > 1 else pairs[::5]:
-            healthy, down = [], []
-            for _ in range(plan.rounds):
-                hive.well()
-                healthy.append(await hive.get(content))
-                for number in pair:
-                    hive.faults[number].script(GONE)
-                await hive.get(content)  # the first reader finds out
-                down.append(await hive.get(content))
-            ratios[pair] = median(healthy) / median(down)
-            rate = size_bytes / median(healthy) / 1e6
-    worst = min(ratios, key=lambda pair: ratios[pair])
-    detail = f"{len(ratios)} pairs of stores, {size_bytes / MIB:.0f} MiB, healthy {rate:.0f} MB/s; median of the pairs "
-    detail += f"{median(list(ratios.values())):.2f}x, worst stores {worst}"
-    return [Figure("reads with any 2 of 6 stores gone, of healthy speed", ratios[worst], "x", detail, at_least=0.5)]
+        chosen = pairs if plan.rounds > 1 else pairs[::5]
+        ratios = {pair: (await _without(hive, content, pair, plan.rounds))[0] for pair in chosen}
+        worst = min(ratios, key=lambda pair: ratios[pair])
+        again, healthy_s = await _without(hive, content, worst, AGAIN * plan.rounds)
+    detail = (
+        f"{len(ratios)} pairs of stores, {size_bytes / MIB:.0f} MiB, healthy {size_bytes / healthy_s / 1e6:.0f} MB/s; "
+    )
+    detail += f"median of the pairs {median(list(ratios.values())):.2f}x; the worst, {worst}, measured again"
+    return [Figure("reads with any 2 of 6 stores gone, of healthy speed", again, "x", detail, at_least=0.5)]
+
+
+async def _without(hive: Kept, content: Content, gone: Sequence[int], rounds: int) -> tuple[float, float]:
+    """Speed of reads without these stores over their speed with all; seconds of the latter."""
+    healthy, down = list[float](), list[float]()
+    for _ in range(rounds):
+        hive.well()
+        healthy.append(await hive.get(content))
+        for number in gone:
+            hive.faults[number].script(GONE)
+        await hive.get(content)  # the first reader finds out
+        down.append(await hive.get(content))
+    return median(healthy) / median(down), median(healthy)
 
 
 async def _one_slow(plan: Plan, place: Path) -> list[Row]:
