@@ -65,7 +65,7 @@ DEFER_S = 86_400.0
 
 AT_ONCE = 2
 """Packs that are repaired at once while nobody reads: one is on its way to the stores while another is coded."""
-COURTESY, COURTESY_BARE = 2.0, 1.0
+COURTESY, COURTESY_BARE = 3.0, 2.0
 """How long repair rests for each second of work while somebody reads; less where packs cannot lose a shard more."""
 COURTESY_MAX_S = 5.0
 
