@@ -6,7 +6,6 @@ Whoever checks a signature must know the secret itself, so it is sealed under th
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 
 from skep.auth.records import AccessKeyInfo, Principal
 from skep.auth.scopes import scopes_from_text, scopes_text
+from skep.base.chance import random_bytes
 from skep.base.errors import LimitReached, NotFound
 from skep.base.ids import Id, new_id
 from skep.crypto.sealing import open_record, seal_record
@@ -81,8 +81,8 @@ class AccessKeyRow:
 
 def new_access_key() -> tuple[str, str]:
     """A name of 20 capital letters and digits, and a secret of 40 characters, as clients expect them."""
-    name = "SKEP" + base64.b32encode(os.urandom(NAME_BYTES)).decode()
-    return name, base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).decode()
+    name = "SKEP" + base64.b32encode(random_bytes(NAME_BYTES)).decode()
+    return name, base64.urlsafe_b64encode(random_bytes(SECRET_BYTES)).decode()
 
 
 def find_access_key(tx: Transaction, access_key: str) -> AccessKeyRow | None:

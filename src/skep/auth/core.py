@@ -10,7 +10,6 @@ What always holds:
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 
 from skep.auth.access_keys import AccessGrant
@@ -26,6 +25,7 @@ from skep.auth.sessions import SessionRow
 from skep.auth.tokens import Claims, sign_token
 from skep.auth.users import UserRow, find_user
 from skep.auth.verdicts import Verdicts
+from skep.base.chance import random_bytes
 from skep.base.clock import Clock
 from skep.base.errors import InvalidToken, Unavailable
 from skep.base.ids import Id
@@ -71,7 +71,7 @@ class AuthCore:
         self._token_key = keys.token_key
         self._secrets_key = keys.secrets_key
         self._refresh_key = derive_key("skep auth refresh successor v1", keys.token_key)
-        self._verdict_key = os.urandom(32)
+        self._verdict_key = random_bytes(32)
         self._hasher = Hasher(
             threads=rules.argon2_at_once,
             queue=rules.argon2_queue_max,

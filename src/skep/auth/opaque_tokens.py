@@ -6,10 +6,10 @@ All have at least 120 random bits, so a plain fast hash (BLAKE3) is enough to ke
 from __future__ import annotations
 
 import base64
-import os
 import re
 from typing import Final
 
+from skep.base.chance import random_bytes
 from skep.crypto.hashing import digest, keyed_digest
 
 _REFRESH_PREFIX: Final = "skr_"
@@ -25,7 +25,7 @@ _SEPARATORS = re.compile(r"[\s-]+")
 
 def new_refresh_token() -> str:
     """A refresh token: 32 random bytes."""
-    return _text(_REFRESH_PREFIX, os.urandom(32))
+    return _text(_REFRESH_PREFIX, random_bytes(32))
 
 
 def next_refresh_token(key: bytes, token: str) -> str:
@@ -44,7 +44,7 @@ def is_refresh_token(text: str) -> bool:
 
 def new_invite_token() -> str:
     """An invite's token: 20 random bytes."""
-    return _text(_INVITE_PREFIX, os.urandom(20))
+    return _text(_INVITE_PREFIX, random_bytes(20))
 
 
 def secret_hash(token: str) -> bytes:
@@ -75,5 +75,5 @@ def _uniform(bound: int, count: int) -> list[int]:
     ceiling = 256 - 256 % bound
     found: list[int] = []
     while len(found) < count:
-        found += [value % bound for value in os.urandom(count) if value < ceiling]
+        found += [value % bound for value in random_bytes(count) if value < ceiling]
     return found[:count]

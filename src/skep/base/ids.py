@@ -6,52 +6,77 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 
+from skep.base.chance import random_bytes
 from skep.base.errors import InvalidId
 
 Id: TypeAlias = bytes
 """Sixteen bytes of a UUID, most significant first."""
 
-_lock = threading.Lock()
-_last_ms = 0
-_counter = 0
 _RANDOM_BYTES = 10
-_random = memoryview(b"")
-"""Random bytes not used yet: the kernel is asked for those of many ids at once."""
 
 
-def _forget_random() -> None:
-    """A forked process must not make its parent's ids."""
-    global _random
-    _random = memoryview(b"")
-
-
-os.register_at_fork(after_in_child=_forget_random)
-
-
-def new_id() -> Id:
-    """Make a UUIDv7. Ids made by one process sort in the order they were made.
+class IdMaker:
+    """Makes ids that sort in the order they were made, whatever the clock does. One for each process.
 
     The 12 bits after the time are a counter (RFC 9562 section 6.2 method 1) that starts at
     random and, when it runs over, borrows the next millisecond; 62 random bits follow.
     """
-    global _last_ms, _counter, _random
-    now_ms = time.time_ns() // 1_000_000
-    with _lock:
-        if not _random:
-            _random = memoryview(os.urandom(_RANDOM_BYTES * 128))
-        tail = int.from_bytes(_random[:_RANDOM_BYTES], "big")
-        _random = _random[_RANDOM_BYTES:]
-        if now_ms > _last_ms:
-            _last_ms, _counter = now_ms, tail >> 69
-        elif _counter < 0xFFF:
-            _counter += 1
-        else:
-            _last_ms, _counter = _last_ms + 1, 0
-        head = (_last_ms << 16) | 0x7000 | _counter
-    value = (head << 64) | (0b10 << 62) | (tail & ((1 << 62) - 1))
-    return value.to_bytes(16, "big")
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        """``now_ms`` gives milliseconds since 1970 in UTC."""
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._last_ms = 0
+        self._counter = 0
+        self._random = memoryview(b"")
+        """Random bytes not used yet: the kernel is asked for those of many ids at once."""
+
+    def make(self) -> Id:
+        """The next id. From any thread."""
+        now_ms = self._now_ms()
+        with self._lock:
+            if not self._random:
+                self._random = memoryview(random_bytes(_RANDOM_BYTES * 128))
+            tail = int.from_bytes(self._random[:_RANDOM_BYTES], "big")
+            self._random = self._random[_RANDOM_BYTES:]
+            if now_ms > self._last_ms:
+                self._last_ms, self._counter = now_ms, tail >> 69
+            elif self._counter < 0xFFF:
+                self._counter += 1
+            else:
+                self._last_ms, self._counter = self._last_ms + 1, 0
+            head = (self._last_ms << 16) | 0x7000 | self._counter
+        value = (head << 64) | (0b10 << 62) | (tail & ((1 << 62) - 1))
+        return value.to_bytes(16, "big")
+
+    def forget_random(self) -> None:
+        """A forked process must not make its parent's ids."""
+        self._random = memoryview(b"")
+
+
+_of_process = IdMaker(lambda: time.time_ns() // 1_000_000)
+_maker: ContextVar[IdMaker | None] = ContextVar("skep_ids", default=None)
+os.register_at_fork(after_in_child=_of_process.forget_random)
+
+
+def new_id() -> Id:
+    """Make a UUIDv7. Ids made by one process sort in the order they were made."""
+    return (_maker.get() or _of_process).make()
+
+
+@contextmanager
+def ids_from(maker: IdMaker) -> Iterator[None]:
+    """Make the ids of the body, and of the tasks that are begun there, with ``maker``. For simulations only."""
+    token = _maker.set(maker)
+    try:
+        yield
+    finally:
+        _maker.reset(token)
 
 
 def id_text(value: Id) -> str:

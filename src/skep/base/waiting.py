@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from skep.base.clock import Clock
 
@@ -69,3 +69,22 @@ async def to_the_end(doing: Awaitable[T]) -> T:
         if not task.cancelled():
             task.exception()  # the caller is gone: nobody else will look at it
         raise
+
+
+@runtime_checkable
+class OneThreadLoop(Protocol):
+    """An event loop that runs what others give to threads in its own thread, between its turns: a simulation's."""
+
+    def run_within(self, doing: Coroutine[Any, Any, T]) -> T:
+        """Go on with the loop's work, from within a piece of it, until ``doing`` is done; its result."""
+        ...
+
+
+def wait_in_thread(loop: asyncio.AbstractEventLoop, doing: Coroutine[Any, Any, T], limit_s: float) -> T:
+    """From a thread that may block: have ``doing`` run on the loop and wait for its result.
+
+    Raises what it raises, and TimeoutError after ``limit_s``.
+    """
+    if isinstance(loop, OneThreadLoop):
+        return loop.run_within(doing)
+    return asyncio.run_coroutine_threadsafe(doing, loop).result(limit_s)

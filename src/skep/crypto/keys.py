@@ -17,12 +17,12 @@ domain's keys depend on its id and generation as well as on its secret.
 from __future__ import annotations
 
 import hmac
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from argon2.low_level import Type, hash_secret_raw
 
+from skep.base.chance import random_bytes
 from skep.base.errors import CorruptRecord, KeyWrong, Misconfigured
 from skep.base.ids import Id
 from skep.crypto.hashing import KEY_BYTES, derive_key, digest
@@ -78,7 +78,7 @@ class MasterKey:
     @classmethod
     def create(cls) -> MasterKey:
         """A new key from the system's randomness."""
-        return cls(os.urandom(KEY_BYTES))
+        return cls(random_bytes(KEY_BYTES))
 
     @classmethod
     def from_file(cls, path: Path | str) -> MasterKey:

@@ -11,12 +11,11 @@ XAES-256-GCM). Header and the caller's associated data are authenticated.
 
 from __future__ import annotations
 
-import os
-
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from skep.base.chance import random_bytes
 from skep.base.errors import CorruptRecord
 from skep.crypto.hashing import KEY_BYTES, Buffer
 
@@ -37,7 +36,7 @@ def seal_record(key: bytes, plain: Buffer, aad: bytes, *, salt: bytes | None = N
 
     ``salt`` is 24 fresh random bytes unless a test vector gives it.
     """
-    header = _PREFIX + (os.urandom(SALT_BYTES) if salt is None else salt)
+    header = _PREFIX + (random_bytes(SALT_BYTES) if salt is None else salt)
     assert len(header) == _HEADER_BYTES
     cipher, nonce = _cipher(key, header)
     return header + cipher.encrypt(nonce, plain, header + aad)

@@ -9,6 +9,8 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from skep.base.chance import random_bytes
+
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 
@@ -54,7 +56,7 @@ class SigningKey:
     @classmethod
     def generate(cls) -> SigningKey:
         """A new key from the system's randomness."""
-        return cls(Ed25519PrivateKey.generate().private_bytes_raw())
+        return cls(random_bytes(32))
 
     def seed(self) -> bytes:
         """The 32 bytes to seal and store. Secret."""

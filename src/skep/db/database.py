@@ -46,12 +46,16 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
+MakeEngine = Callable[[DatabaseUrl, Clock, Delivery, Limits], Engine]
+"""Opens the connections of a database; on the event loop's thread."""
+
+
 class Database:
     """One open database. Belongs to the event loop that opened it."""
 
     dialect: DialectName
 
-    def __init__(self, url: DatabaseUrl, clock: Clock, limits: Limits) -> None:
+    def __init__(self, url: DatabaseUrl, clock: Clock, limits: Limits, engine: MakeEngine) -> None:
         """Use ``Database.open``."""
         self._loop = asyncio.get_running_loop()
         self._places = asyncio.Semaphore(limits.queue_max)
@@ -62,7 +66,7 @@ class Database:
         self._held: list[Unit[Any]] = []
         """Writing units that go with the next one."""
         self._release_later: asyncio.TimerHandle | None = None
-        self._engine = _engine(url, clock, Delivery(self._loop, self._settled), limits)
+        self._engine = engine(url, clock, Delivery(self._loop, self._settled), limits)
         self.dialect = self._engine.driver.dialect
 
     @classmethod
@@ -75,20 +79,23 @@ class Database:
         busy_timeout_s: float = 5.0,
         group_commit_max: int = 256,
         queue_max: int = 4_096,
+        engine: MakeEngine | None = None,
     ) -> Database:
         """Open a migrated database.
 
         ``pool_size`` bounds the connections (SQLite: the readers, and never more than four);
         ``busy_timeout_s`` is how long to wait for another's lock; ``group_commit_max`` how many
         units of work SQLite commits at once; ``queue_max`` how many may be submitted and not
-        finished: further callers wait, in order, before they submit.
+        finished: further callers wait, in order, before they submit; ``engine`` runs the work, if not
+        the one that belongs to the kind of database.
 
         Raises InvalidSetting for a bad URL, DatabaseTooNew or DatabaseTooOld by its schema,
         DatabaseUnusable for what is no database, DatabaseBusy when it does not answer.
         """
         parsed = parse_url(url)
         await asyncio.to_thread(require_current, parsed)
-        return cls(parsed, clock, Limits(pool_size, busy_timeout_s, group_commit_max, queue_max))
+        limits = Limits(pool_size, busy_timeout_s, group_commit_max, queue_max)
+        return cls(parsed, clock, limits, engine or _engine)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot that it cannot change; return its result."""

@@ -164,15 +164,15 @@ class SqliteEngine:
         url = replace(url, busy_timeout_s=limits.busy_timeout_s if url.busy_timeout_s is None else url.busy_timeout_s)
         driver = SqliteDriver(url.path)
         self.driver: Driver = driver
-        self._writer = _Writer(connect(url, "writer"), driver, clock, delivery, limits.group_commit_max)
+        self._writer = _Writer(GroupCommit(connect(url, "writer"), driver, clock), delivery, limits.group_commit_max)
         self._readers = ThreadGroup(
             "skep-db-read",
             min(limits.pool_size, READERS_MAX),
-            lambda: _Reader(connect(url, "reader"), driver, clock),
+            lambda: SqliteReader(connect(url, "reader"), driver, clock),
             delivery,
         )
 
-        self._here = _Reader(connect(url, "reader"), driver, clock)
+        self._here = SqliteReader(connect(url, "reader"), driver, clock)
         self.at_once: Callable[[Unit[Any]], None] | None = self._here.run
 
     def submit(self, unit: Unit[Any]) -> None:
@@ -191,8 +191,8 @@ class SqliteEngine:
         self._writer.close()
 
 
-class _Reader:
-    """One reader thread's connection."""
+class SqliteReader:
+    """Runs reading units on a connection of its own, one after the other; a ``Session``."""
 
     def __init__(self, connection: sqlite3.Connection, driver: SqliteDriver, clock: Clock) -> None:
         self._connection = connection
@@ -201,6 +201,7 @@ class _Reader:
         self._clock = clock
 
     def run(self, unit: Unit[Any]) -> None:
+        """Run the unit on one snapshot and leave its outcome in it."""
         cursor = self._cursor
         try:
             cursor.execute("BEGIN")
@@ -214,63 +215,40 @@ class _Reader:
         self._connection.close()
 
 
-class _Writer:
-    """The one thread that writes."""
+class GroupCommit:
+    """Runs units of work in batches on the one connection that writes: a savepoint for each, one COMMIT for all.
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        driver: SqliteDriver,
-        clock: Clock,
-        delivery: Delivery,
-        units_max: int,
-    ) -> None:
-        self._units_max = units_max
-        self.queue: SimpleQueue[Unit[Any] | None] = SimpleQueue()
+    In one thread at a time.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, driver: SqliteDriver, clock: Clock) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
         self._driver = driver
         self._clock = clock
-        self._delivery = delivery
-        self._stopping = False
-        self._batches = 0
-        self._thread = threading.Thread(target=self._serve, name="skep-db-write", daemon=True)
-        self._thread.start()
 
-    def close(self) -> None:
-        self.queue.put(None)
-        self._thread.join()
-        self._connection.close()
+    def run(self, batch: list[Unit[Any]], following: Callable[[], Unit[Any] | None]) -> None:
+        """Run the units of ``batch`` and those that ``following`` gives until it gives None; commit.
 
-    def _serve(self) -> None:
-        while not self._stopping:
-            first = self.queue.get()
-            if first is None:
-                return
-            batch = [first]
-            try:
-                self._run_batch(batch)
-            except _GivenUp as given_up:
-                self._abandon(batch, given_up.error)
-            except Exception as error:
-                self._abandon(batch, self._driver.translate(error))
-            self._batches += 1
-            self._delivery.put(batch)
-            if self._batches % LOG_CHECK_EVERY_BATCHES == 0:
-                self._bound_log()
-
-    def _run_batch(self, batch: list[Unit[Any]]) -> None:
-        """Run the first unit and all that wait behind it, then commit. Appends them to ``batch``.
-
-        Raises _GivenUp or sqlite3.Error when the batch as a whole failed.
+        Those that it gives are appended to ``batch``.
+        Each unit has its outcome then. Never raises.
         """
+        try:
+            self._run_batch(batch, following)
+        except _GivenUp as given_up:
+            self._abandon(batch, given_up.error)
+        except Exception as error:
+            self._abandon(batch, self._driver.translate(error))
+
+    def _run_batch(self, batch: list[Unit[Any]], following: Callable[[], Unit[Any] | None]) -> None:
+        """Raises _GivenUp or sqlite3.Error when the batch as a whole failed."""
         cursor = self._cursor
         cursor.execute("BEGIN IMMEDIATE")
-        until_s = time.monotonic() + BATCH_TIME_MAX_S
-        unit: Unit[Any] | None = batch[0]
-        while unit is not None:
+        for unit in batch:
             self._run_unit(unit)
-            unit = self._next(batch, until_s)
+        while (unit_after := following()) is not None:
+            batch.append(unit_after)
+            self._run_unit(unit_after)
         cursor.execute("COMMIT")
 
     def _run_unit(self, unit: Unit[Any]) -> None:
@@ -284,17 +262,6 @@ class _Writer:
             cursor.execute("ROLLBACK TO unit")
         cursor.execute("RELEASE unit")
 
-    def _next(self, batch: list[Unit[Any]], until_s: float) -> Unit[Any] | None:
-        """The next unit that waits, unless the batch is full; this thread alone takes from the queue."""
-        if self.queue.empty() or len(batch) >= self._units_max or time.monotonic() > until_s:
-            return None
-        unit = self.queue.get()
-        if unit is None:
-            self._stopping = True
-            return None
-        batch.append(unit)
-        return unit
-
     def _abandon(self, batch: list[Unit[Any]], error: BaseException) -> None:
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
@@ -302,12 +269,57 @@ class _Writer:
         for unit in batch:
             unit.fail(error)
 
-    def _bound_log(self) -> None:
+    def bound_log(self) -> None:
         """Let the write-ahead log start anew if readers have kept it from doing so for long."""
         with contextlib.suppress(sqlite3.Error):
             _, pages, _ = self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages > LOG_PAGES_MAX:
                 self._cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    def close(self) -> None:
+        """Close the connection; what is not committed is rolled back."""
+        self._connection.close()
+
+
+class _Writer:
+    """The one thread that writes."""
+
+    def __init__(self, commits: GroupCommit, delivery: Delivery, units_max: int) -> None:
+        self._units_max = units_max
+        self.queue: SimpleQueue[Unit[Any] | None] = SimpleQueue()
+        self._commits = commits
+        self._delivery = delivery
+        self._stopping = False
+        self._batches = 0
+        self._thread = threading.Thread(target=self._serve, name="skep-db-write", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.queue.put(None)
+        self._thread.join()
+        self._commits.close()
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            first = self.queue.get()
+            if first is None:
+                return
+            batch = [first]
+            until_s = time.monotonic() + BATCH_TIME_MAX_S
+            self._commits.run(batch, lambda batch=batch, until_s=until_s: self._next(batch, until_s))  # type: ignore[misc]
+            self._batches += 1
+            self._delivery.put(batch)
+            if self._batches % LOG_CHECK_EVERY_BATCHES == 0:
+                self._commits.bound_log()
+
+    def _next(self, batch: list[Unit[Any]], until_s: float) -> Unit[Any] | None:
+        """The next unit that waits, unless the batch is full; this thread alone takes from the queue."""
+        if self.queue.empty() or len(batch) >= self._units_max or time.monotonic() > until_s:
+            return None
+        unit = self.queue.get()
+        if unit is None:
+            self._stopping = True
+        return unit
 
 
 class _GivenUp(Exception):

@@ -14,12 +14,12 @@ same, and that the store can send (docs/operate/stores.md, Audits).
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from skep.base.chance import random_bytes
 from skep.base.clock import Clock
 from skep.base.errors import CorruptShard, ObjectNotFound, SkepError
 from skep.base.ids import Id
@@ -57,7 +57,7 @@ class Auditor:
         self._db = db
         self._chunks = chunks
         self._clock = clock
-        self._chance = random.Random(int.from_bytes(os.urandom(16), "big") if seed is None else seed)  # noqa: S311
+        self._chance = random.Random(int.from_bytes(random_bytes(16), "big") if seed is None else seed)  # noqa: S311
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Audit each store that is not lost."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import sqlalchemy as sa
 
+from skep.base.chance import random_bytes
 from skep.base.errors import CorruptRecord
 from skep.base.ids import Id, new_id
 from skep.crypto.keys import PUBLIC_DOMAIN_ID, DomainKeys, MasterKey, public_domain_keys
@@ -48,7 +48,7 @@ class Domains:
 
     def _insert(self, tx: Transaction, kind: str, owner_id: Id | None) -> Id:
         domain_id = new_id()
-        wrapped = self._master.wrap(os.urandom(32), _purpose(domain_id, GENERATION))
+        wrapped = self._master.wrap(random_bytes(32), _purpose(domain_id, GENERATION))
         tx.run(
             _INSERT,
             {

@@ -11,6 +11,7 @@ from backports import zstd
 from skep.base.clock import Clock
 from skep.base.errors import QuorumNotReached, SkepError
 from skep.base.ids import Id, new_id
+from skep.base.waiting import wait_in_thread
 from skep.base.workers import Outcome, Progress
 from skep.chunks.pack import Pack
 from skep.chunks.scheme import Scheme
@@ -95,8 +96,8 @@ class Snapshotter:
         def work(tx: Transaction) -> None:
             parts.clear()
             for number, sealed in enumerate(self._sealed_parts(snapshot_id, self._export(tx))):
-                put = asyncio.run_coroutine_threadsafe(self._put_part(snapshot_id, number, sealed, scheme), loop)
-                parts.append(put.result(EXPORT_TIMEOUT_S))
+                putting = self._put_part(snapshot_id, number, sealed, scheme)
+                parts.append(wait_in_thread(loop, putting, EXPORT_TIMEOUT_S))
 
         await self._db.read(work)
         head = Head(

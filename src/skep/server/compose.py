@@ -26,6 +26,7 @@ from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.clouds import CloudGrants, Clouds
 from skep.db import Database
+from skep.db.database import MakeEngine
 from skep.durability.agents import Agents
 from skep.durability.member import Member
 from skep.durability.objects import Objects
@@ -100,17 +101,18 @@ async def open_hive(
     *,
     clock: Clock,
     driver: OpenDouble | None = None,
+    engine: MakeEngine | None = None,
     start_workers: bool = True,
     tls: Pairs | None = None,
 ) -> Hive:
     """Build and start everything of a hive that is set up.
 
-    ``driver`` opens stores instead of the registry; ``tls``: the certificate that the servers show.
-    Raises KeyMissing, KeyWrong, DatabaseTooNew, DatabaseBusy, InvalidSetting; then nothing stays open.
+    ``driver`` opens stores instead of the registry, ``engine`` runs the database's work; ``tls``: the certificate that
+    the servers show. Raises KeyMissing, KeyWrong, DatabaseTooNew, DatabaseBusy, InvalidSetting; then nothing stays open.
     """
     async with AsyncExitStack() as closing:
         # what everything stands on
-        db = await open_database(settings, clock)
+        db = await open_database(settings, clock, engine)
         closing.push_async_callback(db.close)
         identity = await open_identity(db, settings)
         keys = identity.master.hive_keys()

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from skep.base.chance import random_bytes
 from skep.base.errors import ClientGone, NotFound, ShuttingDown, SkepError
 from skep.base.limits import Gate, RateLimit
 from skep.base.logs import get_logger, request_context
@@ -154,7 +154,7 @@ class Edge:
         self._owned = owned
         self.connections = connections
         self._numbers = itertools.count(1)
-        self._prefix = os.urandom(6).hex()
+        self._prefix = random_bytes(6).hex()
         self.in_flight = InFlight()
         self.streams = InFlight()
         self.stopping = False

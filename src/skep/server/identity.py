@@ -6,11 +6,11 @@ with the master key that its ``key-check`` was made from.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from skep.base.chance import random_bytes
 from skep.base.errors import KeyMissing, Misconfigured
 from skep.base.ids import Id, new_id
 from skep.base.settings import Settings
@@ -60,7 +60,7 @@ async def make_identity(db: Database, settings: Settings) -> tuple[Identity, boo
     """
     if await db.read(_read) is not None:
         return await open_identity(db, settings), False
-    salt = os.urandom(SALT_BYTES)
+    salt = random_bytes(SALT_BYTES)
     master = load_master(settings, salt)
     hive_id = new_id()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
+from skep.base.chance import new_random
 from skep.base.clock import Clock
 from skep.base.ids import Id
 from skep.base.settings import Settings
 from skep.db import Database
+from skep.db.database import MakeEngine
 from skep.stores.access import Grants
 from skep.stores.link.board import Links
 from skep.stores.protocol import Store
@@ -46,7 +47,7 @@ def opener(
 
     ``grants`` has the accounts of clouds that were granted to the hive, ``links`` the agents that are connected.
     """
-    chance = random.Random()  # noqa: S311 - spreads retries over time, guards nothing
+    chance = new_random()
 
     def open_one(url: str, secret: bytes | None) -> Store:
         double = None if driver is None else driver(url, secret)
@@ -59,7 +60,7 @@ def opener(
     return open_one
 
 
-async def open_database(settings: Settings, clock: Clock) -> Database:
+async def open_database(settings: Settings, clock: Clock, engine: MakeEngine | None = None) -> Database:
     """The hive's database, with the limits that its settings say. Raises what ``Database.open`` does."""
     database = settings.database
     return await Database.open(
@@ -69,4 +70,5 @@ async def open_database(settings: Settings, clock: Clock) -> Database:
         busy_timeout_s=database.busy_timeout_s,
         group_commit_max=database.group_commit_max,
         queue_max=database.queue_max,
+        engine=engine,
     )

@@ -11,10 +11,10 @@ An upload is its user's own: for others, and at other doors, it does not exist (
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from skep.base.chance import random_bytes
 from skep.base.errors import AlreadyExists, BodyTooLarge, InvalidPath, TooManyUploads, UploadNotFound
 from skep.base.ids import Id
 from skep.db import Transaction
@@ -87,7 +87,7 @@ class Collecting(Core):
         self, tx: Transaction, principal: Principal, space: Space, draft: Draft, segments: Segments | None
     ) -> Row:
         return Row(
-            id=os.urandom(16),
+            id=random_bytes(16),
             user_id=principal.user_id,
             space_id=space.id,
             through_id=space.seen_id,
