@@ -6,6 +6,9 @@ VENV ?= .venv
 PYTEST = $(VENV)/bin/python -m pytest
 # Tests of one file stay on one core: they share what their fixtures started.
 CORES ?= auto
+# For make simulate.
+SEEDS ?= 0:1000
+JOBS ?= 2
 # A suite that has no tests (pytest's exit 5) has not failed.
 OR_EMPTY = || [ $$? -eq 5 ]
 PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
@@ -13,7 +16,7 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_C
 	$(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-config \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up parts test check test-crash test-long bench docs fmt lock clean
+.PHONY: help up parts test check test-crash test-long simulate bench docs fmt lock clean
 
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +42,9 @@ test-crash: $(VENV)/.dev  ## real hives killed with -9 at random moments
 test-long: $(VENV)/.dev  ## thousands of histories, gigabytes of data
 	HYPOTHESIS_PROFILE=long $(PYTEST) -o faulthandler_timeout=2400 -m "long and not crash" $(OR_EMPTY)
 	SKEP_HISTORIES=3000 $(PYTEST) -o faulthandler_timeout=2400 tests/property/durability
+
+simulate: $(VENV)/.dev  ## whole hives in simulated bad luck: SEEDS=FIRST:END (0:1000000 is a day or so)
+	$(VENV)/bin/python -m skep.testing.simulation --seeds $(SEEDS) --jobs $(JOBS)
 
 bench: $(VENV)/.dev  ## measure against restic, rclone, dd and cat where they are installed
 	$(VENV)/bin/python -m bench

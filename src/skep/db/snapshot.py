@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -111,6 +112,7 @@ def _pages(tx: Transaction, table: sa.Table) -> Iterator[list[Row]]:
         limit = _next_limit(rows, limit)
 
 
+@cache  # of the tables of the schema, which are few: to compile them costs more than to read a small hive
 def _page_statements(table: sa.Table) -> tuple[Statement, list[Statement]]:
     """The first page, and what may follow a key: rows that share most of it, then less and less.
 

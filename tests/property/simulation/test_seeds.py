@@ -1,0 +1,44 @@
+"""Whole hives in simulated bad luck (skep.testing.simulation): seeds that hold, each the same every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "skep.testing.simulation"]
+FEW = 24
+MANY = 1000
+
+
+def simulate(*arguments: str, **environ: str) -> str:
+    """What the command prints. Fails the test with it when a seed fails."""
+    ran = subprocess.run(
+        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=1200, env={**os.environ, **environ}
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_a_few_seeds_hold() -> None:
+    said = simulate("--seeds", f"0:{FEW}", "--jobs", "2")
+    assert f"{FEW} seeds, 0 failed" in said
+    deaths = re.search(r"(\d+) deaths", said)
+    assert deaths is not None
+    assert int(deaths[1]) > FEW // 2  # the rest of the test is worth little without them
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    alone = simulate("--seeds", "9", "--trace")
+    after_others = simulate("--seeds", "8:10", "--trace", PYTHONHASHSEED="random")
+    assert after_others.endswith(alone[alone.index("seed 9: ") :])
+    assert alone.count("\n") > 500
+    assert after_others.endswith(alone)
+
+
+@pytest.mark.long
+def test_a_thousand_seeds_hold() -> None:
+    assert f"{MANY} seeds, 0 failed" in simulate("--seeds", f"{FEW}:{FEW + MANY}", "--jobs", "2")
