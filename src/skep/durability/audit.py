@@ -41,7 +41,13 @@ Verdict = Literal["passed", "failed", "unanswered"]
 _h = s.shards.c
 _NEXT = prepared(
     sa.select(_h.pack_id, _h.number)
-    .where(_h.store_id == sa.bindparam("store"), _h.pack_id >= sa.bindparam("from"), _h.state == "ok")
+    .join_from(s.shards, s.packs, s.packs.c.id == _h.pack_id)
+    .where(
+        _h.store_id == sa.bindparam("store"),
+        _h.pack_id >= sa.bindparam("from"),
+        _h.state == "ok",
+        s.packs.c.retired_us.is_(None),
+    )
     .order_by(_h.pack_id, _h.number)
     .limit(1)
 )

@@ -101,9 +101,15 @@ _REMOVE_SHARDS = prepared(sa.delete(s.shards).where(_h.pack_id == sa.bindparam("
 _REMOVE_REPAIR = prepared(sa.delete(s.repairs).where(s.repairs.c.pack_id == sa.bindparam("pack")))
 _GONE = prepared(
     sa.update(s.shards)
-    .where(_h.pack_id == sa.bindparam("pack"), _h.number == sa.bindparam("shard"), _h.state != "missing")
+    .where(
+        _h.pack_id == sa.bindparam("pack"),
+        _h.number == sa.bindparam("shard"),
+        _h.store_id == sa.bindparam("store"),
+        _h.state != "missing",
+    )
     .values(state="missing")
 )
+_LEFT = prepared(sa.select(_h.number).where(_h.pack_id == sa.bindparam("pack"), _h.state != "missing").limit(1))
 _FREE_STORE = prepared(
     sa.update(s.stores)
     .where(s.stores.c.id == sa.bindparam("store"))
@@ -329,9 +335,11 @@ def _note_gone(
         for each in pack.shards:
             if each.state == "missing" or (pack.pack_id, each.number) not in gone:
                 continue
-            if tx.run(_GONE, {"pack": pack.pack_id, "shard": each.number}):
+            if tx.run(_GONE, {"pack": pack.pack_id, "shard": each.number, "store": each.store_id}):
                 tx.run(_FREE_STORE, {"store": each.store_id, "bytes": each.size_bytes})
-        if pack.pack_id in whole and tx.run(_REMOVE_PACK, {"pack": pack.pack_id}):
+        if pack.pack_id not in whole or tx.one(_LEFT, {"pack": pack.pack_id}) is not None:
+            continue  # a shard that repair or rebalance has moved meanwhile has its turn in the next step
+        if tx.run(_REMOVE_PACK, {"pack": pack.pack_id}):
             freed_bytes += sum(each.size_bytes for each in pack.shards if each.state != "missing")
             tx.run(_REMOVE_SHARDS, {"pack": pack.pack_id})
             tx.run(_REMOVE_REPAIR, {"pack": pack.pack_id})

@@ -316,17 +316,15 @@ class Repairer:
             )
         )
         by_number = {shard.number: shard for shard in shards}
-        old = {each.number: each for each in pack.shards}
-        moved: list[tuple[ShardPlace | None, Shard, Member]] = []
+        put: list[tuple[Shard, Member]] = []
         for number, store_id in zip(todo.rewrite, todo.targets, strict=True):
-            member = await self._put(pack.pack_id, by_number[number], store_id)
-            moved.append((old.get(number), by_number[number], member))
-        await self._db.write(lambda tx: _record(tx, pack.pack_id, moved))
+            put.append((by_number[number], await self._put(pack.pack_id, by_number[number], store_id)))
+        replaced = await self._db.write(lambda tx: _record(tx, pack.pack_id, put))
         self._chunks.packs.forget(pack.pack_id)
-        for before, shard, member in moved:
-            source = self._chunks.stores.get(before.store_id) if before is not None else None
-            if source is not None and source.id != member.id:
-                await delete_shard(self._chunks, source, shard_key(pack.pack_id, shard.number))
+        for place in replaced:
+            source = self._chunks.stores.get(place.store_id)
+            if source is not None:
+                await delete_shard(self._chunks, source, shard_key(pack.pack_id, place.number))
 
     async def _put(self, pack_id: bytes, shard: Shard, store_id: Id) -> Member:
         member = self._chunks.stores.get(store_id)
@@ -369,9 +367,17 @@ def _finish(tx: Transaction, pack_id: bytes, whole: bool) -> bool:
     return whole and finish_repair(tx, pack_id)
 
 
-def _record(tx: Transaction, pack_id: bytes, moved: Sequence[tuple[ShardPlace | None, Shard, Member]]) -> None:
-    """The new places of shards, and what stores gain and lose by them."""
-    for before, shard, member in moved:
+def _record(tx: Transaction, pack_id: bytes, put: Sequence[tuple[Shard, Member]]) -> list[ShardPlace]:
+    """The new places of shards, and what stores gain and lose by them; the places elsewhere that they replace.
+
+    The rows count as they are now: since the plan was made a shard may have been noted as missing, moved, or
+    collected with its pack. Of a pack that has no row any more nothing is recorded, and the sweep has what was put.
+    """
+    now = pack_places(tx, pack_id)
+    if now is None:
+        return []
+    old = {each.number: each for each in now.shards}
+    for shard, member in put:
         tx.run(_DROP_SHARD, {"pack": pack_id, "shard": shard.number})
         tx.run(
             _ADD_SHARD,
@@ -383,6 +389,8 @@ def _record(tx: Transaction, pack_id: bytes, moved: Sequence[tuple[ShardPlace | 
                 "state": "ok",
             },
         )
+        before = old.get(shard.number)
         if before is not None and before.state != "missing":
             tx.run(_USE, {"store": before.store_id, "bytes": -shard.size_bytes})
         tx.run(_USE, {"store": member.id, "bytes": shard.size_bytes})
+    return [each for shard, member in put if (each := old.get(shard.number)) and each.store_id != member.id]
