@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from skep.testing.simulation.run import Report, run_seed
+from skep.testing.simulation.month import Month
+from skep.testing.simulation.run import Report, Run, run_seed
+from skep.testing.simulation.sabotage import SABOTAGE
 
 PROGRESS_EVERY_S = 5.0
 
@@ -22,9 +25,10 @@ def main() -> int:
         os.execv(sys.executable, [sys.executable, "-m", "skep.testing.simulation", *sys.argv[1:]])  # noqa: S606
     first, _, end = options.seeds.partition(":")
     seeds = range(int(first), int(end) if end else int(first) + 1)
+    run = partial(run_seed, sabotage=options.sabotage, kind=Month if options.month else Run)
     if options.trace:
-        return _traced(seeds)
-    return _many(seeds, options.jobs, options.keep_going)
+        return _traced(run, seeds)
+    return _many(run, seeds, options)
 
 
 def _options() -> argparse.Namespace:
@@ -33,31 +37,33 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     parser.add_argument("--keep-going", action="store_true", help="go on after a seed that failed")
+    parser.add_argument("--month", action="store_true", help="thirty days of store failures in each run")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGE), help="make this mistake, to see it noticed")
     return parser.parse_args()
 
 
-def _traced(seeds: Iterable[int]) -> int:
+def _traced(run: Callable[..., Report], seeds: Iterable[int]) -> int:
     failed = 0
     for seed in seeds:
-        report = run_seed(seed, keep_trace=True)
+        report = run(seed, keep_trace=True)
         _say("\n".join(report.tail))
         _say(_told(report))
         failed += report.failure is not None
     return int(failed > 0)
 
 
-def _many(seeds: range, jobs: int, keep_going: bool) -> int:
+def _many(run: Callable[[int], Report], seeds: range, options: argparse.Namespace) -> int:
     started_s = told_s = time.monotonic()
     done = failed = deaths = turns = 0
     simulated_s = 0.0
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=2000) as pool:
-        for report in pool.imap_unordered(run_seed, seeds, chunksize=4):
+    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=2000) as pool:
+        for report in pool.imap_unordered(run, seeds, chunksize=1):
             done, deaths, turns = done + 1, deaths + report.deaths, turns + report.turns
             simulated_s += report.simulated_s
             if report.failure is not None:
                 failed += 1
                 _say(_told(report))
-                if not keep_going:
+                if not options.keep_going:
                     pool.terminate()
                     break
             if time.monotonic() - told_s > PROGRESS_EVERY_S:
@@ -80,7 +86,7 @@ def _told(report: Report) -> str:
         f"seed {report.seed}: {report.lives} lives, {report.turns} turns, {report.simulated_s:.0f} s, {report.digest}"
     )
     if report.failure is None:
-        return f"{head}: {report.done}"
+        return f"{head}: {report.done} {report.happened or ''}"
     again = f"python -m skep.testing.simulation --seeds {report.seed} --trace"
     return f"{head}\n  FAILED: {report.failure}\n  see it again: {again}"
 

@@ -70,6 +70,16 @@ async def settle(run: Run, hive: Hive) -> None:
     run.world.note("all is well")
 
 
+async def whole_packs(run: Run, hive: Hive) -> list[bytes]:
+    """The packs that have every shard where the rows say, bit by bit: looked at in the stores."""
+    good: dict[bytes, int] = {}
+    for pack, number, store, state in await hive.db.read(lambda tx: tx.rows(_SHARDS)):
+        place = run.place(f"memory:{store}")
+        if state == "ok" and not place.dead and place.intact(shard_key(bytes(pack), number)):
+            good[bytes(pack)] = good.get(bytes(pack), 0) + 1
+    return [pack for pack, count in good.items() if count == run.scheme.total]
+
+
 async def _is_whole(hive: Hive) -> bool:
     repairer, scrubber = hive.keepers.repairer, hive.keepers.scrubber
     await repairer.run()

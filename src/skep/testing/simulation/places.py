@@ -164,6 +164,10 @@ class Place:
             del self.keys[bisect.bisect_left(self.keys, key)]
             self.recent.append((self.world.monotonic_s, key, False))
 
+    def rot(self, key: str, chance: random.Random) -> None:
+        """Flip one bit of what it holds."""
+        self.set(key, _flipped(self.objects[key], chance))
+
     def intact(self, key: str) -> bool:
         """Whether it holds what was put under the key, bit by bit."""
         value = self.objects.get(key)

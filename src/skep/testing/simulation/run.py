@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import io
+import random
 import shutil
 import sys
 import tempfile
@@ -20,7 +21,6 @@ from skep.auth.records import Principal
 from skep.auth.users import NewUser, insert_user
 from skep.base.chance import chance_from
 from skep.base.clock import Clock
-from skep.base.errors import SkepError
 from skep.base.ids import Id, ids_from
 from skep.base.logs import configure_logs
 from skep.chunks.scheme import Scheme
@@ -37,6 +37,7 @@ from skep.testing.simulation.database import SimulatedEngine
 from skep.testing.simulation.history import check_empty, settle
 from skep.testing.simulation.loop import Died, SimulatedLoop
 from skep.testing.simulation.places import Place, SimulatedStore
+from skep.testing.simulation.sabotage import sabotaged
 from skep.testing.simulation.trouble import GENTLE, HARSH, WORN, Trouble
 from skep.testing.simulation.users import Client, Pool
 from skep.testing.simulation.world import Bound, Broken, World, WorldClock
@@ -61,6 +62,8 @@ class Report:
     turns: int = 0
     simulated_s: float = 0.0
     done: dict[str, int] = field(default_factory=dict)
+    happened: dict[str, int] = field(default_factory=dict)
+    """Failures, by kind, where a run counts them."""
     failure: str | None = None
     tail: list[str] = field(default_factory=list)
 
@@ -71,24 +74,24 @@ class Run:
     def __init__(self, seed: int, directory: Path, *, keep_trace: bool = False) -> None:
         self.world = World(seed, keep_trace=keep_trace)
         self.clock: Clock = WorldClock(self.world)
-        plan = self.world.plan
-        name, count = plan.choice(SCHEMES)
-        self.scheme = Scheme.parse(name)
-        self.bound = Bound(self.scheme)
         self.places: list[Place] = []
-        self.places_max = count + 4
         self.truth: dict[str, bytes] = {}
-        for _ in range(count + plan.randrange(2)):
+        self.trouble_chance = self.world.chance_of("trouble")
+        self.pool = Pool(self.world.chance_of("pool"))
+        self.people: dict[str, Principal] = {}
+        self._engines: list[SimulatedEngine] = []
+        self.report = Report(seed, "")
+        self.arrange(self.world.plan, directory)
+
+    def arrange(self, plan: random.Random, directory: Path) -> None:
+        """Choose scheme, stores, users, settings and the trouble to come."""
+        self.set_scheme(*plan.choice(SCHEMES))
+        for _ in range(self.places_max - 4 + plan.randrange(2)):
             self.new_place(plan.choice((None, None, None, 3 << 20)))
         self.profile = plan.choice((GENTLE, HARSH, HARSH, HARSH, WORN))
         self.pause_s = plan.choice((4.0, 15.0, 60.0))
-        self.trouble_chance = self.world.chance_of("trouble")
-        pool = Pool(self.world.chance_of("pool"))
-        self.clients = [
-            Client(f"c{number}", f"u{number // 2}", self.world, pool, plan.randrange(6, 16)) for number in range(4)
-        ]
+        self.add_clients(4, lambda: plan.randrange(6, 16))
         self.think_s = plan.choice((0.2, 2.0, 10.0))
-        self.people: dict[str, Principal] = {}
         self.deaths_left = plan.choice((0, 1, 2, 2, 3, 4))
         self.grace_s = plan.choice((1.0, 60.0, 600.0))
         self.settings = test_settings(
@@ -108,7 +111,18 @@ class Run:
             workers__snapshots_max=3,
             log__level="error",
         )
-        self.report = Report(seed, "")
+
+    def set_scheme(self, name: str, stores: int) -> None:
+        """Code with this scheme, over so many stores at first and some that replace them."""
+        self.scheme = Scheme.parse(name)
+        self.bound = Bound(self.scheme)
+        self.places_max = stores + 4
+
+    def add_clients(self, count: int, operations: Callable[[], int]) -> None:
+        """Two clients for each user, with so many operations each."""
+        self.clients = [
+            Client(f"c{number}", f"u{number // 2}", self.world, self.pool, operations()) for number in range(count)
+        ]
 
     def new_place(self, capacity_bytes: int | None = None) -> Place:
         """One more store, not yet known to the hive."""
@@ -125,7 +139,7 @@ class Run:
         """Run to the end. Raises Broken."""
         self._live(self._set_up(), None)
         while True:
-            dies_after = round(10 ** self.world.plan.uniform(1.5, 4.5)) if self.deaths_left else None
+            dies_after = self.next_death() if self.deaths_left else None
             self.deaths_left -= 1
             if self._live(self._life(), dies_after):
                 break
@@ -136,10 +150,14 @@ class Run:
                 self.report.done[kind] = self.report.done.get(kind, 0) + count
         return self.report
 
+    def next_death(self) -> int:
+        """After how many turns the next life ends: soon after the start as often as late."""
+        return round(10 ** self.world.plan.uniform(1.5, 4.5))
+
     def _live(self, doing: Coroutine[Any, Any, None], dies_after: int | None) -> bool:
         """One life of the process; False when it died. Raises Broken."""
         loop = SimulatedLoop(self.world, dies_after)
-        self._engines: list[SimulatedEngine] = []
+        self._engines = []
         self.report.lives += 1
 
         def body() -> bool:
@@ -209,8 +227,7 @@ class Run:
             client.connect(hive.filesystem, self.people[client.user])
         if self.world.plan.random() < 0.3:
             await settle(self, hive)
-        trouble = Trouble(self, hive)
-        around = [asyncio.ensure_future(trouble.go_on(self.pause_s)), asyncio.ensure_future(trouble.post())]
+        around = [asyncio.ensure_future(each) for each in self.around(Trouble(self, hive))]
         await asyncio.gather(*(client.run(self.think_s) for client in self.clients))
         for task in around:
             task.cancel()
@@ -222,6 +239,10 @@ class Run:
         await settle(self, hive)
         await check_empty(self, hive)
         await hive.close()
+
+    def around(self, trouble: Trouble) -> list[Coroutine[Any, Any, None]]:
+        """What goes on while users work."""
+        return [trouble.go_on(self.pause_s), trouble.post()]
 
     async def replace_dead(self, hive: Hive) -> None:
         """Give up stores that have died, and add new ones."""
@@ -260,11 +281,11 @@ def _memory_directory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a directory of its own is made in it
 
 
-def run_seed(seed: int, *, keep_trace: bool = False, sabotage: Callable[[], None] | None = None) -> Report:
-    """Run one seed; its failure is in the report."""
+def run_seed(seed: int, *, keep_trace: bool = False, sabotage: str | None = None, kind: type[Run] = Run) -> Report:
+    """Run one seed; its failure is in the report. ``sabotage`` names a mistake to be made (sabotage.py)."""
     directory = Path(tempfile.mkdtemp(prefix=f"skep-sim-{seed}-", dir=_memory_directory()))
     shutil.copyfile(_template(), directory / "skep.db")
-    run = Run(seed, directory, keep_trace=keep_trace)
+    run = kind(seed, directory, keep_trace=keep_trace)
     configure_logs(run.settings.log, _Nowhere())
     gc.collect()
     gc.freeze()  # what the process needs anyway is not looked at again with every run
@@ -274,8 +295,9 @@ def run_seed(seed: int, *, keep_trace: bool = False, sabotage: Callable[[], None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                run.go()
-            except (Broken, SkepError, AssertionError) as error:
+                with sabotaged(sabotage):
+                    run.go()
+            except Exception as error:
                 run.report.failure = f"{type(error).__name__}: {error}"
                 cause = error.__cause__
                 if cause is not None:

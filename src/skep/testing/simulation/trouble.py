@@ -30,7 +30,7 @@ class Trouble:
 
     def __init__(self, run: Run, hive: Hive) -> None:
         self._run = run
-        self._hive = hive
+        self.hive = hive
         self._world: World = run.world
         self._chance = run.trouble_chance
         self._moods = MOODS
@@ -76,9 +76,7 @@ class Trouble:
         place = self._some()
         keys = [key for key in place.keys if key.startswith("shards/")]
         if keys and place.bound.may_harm([key := self._chance.choice(keys)]):
-            raw = bytearray(place.objects[key])
-            raw[self._chance.randrange(len(raw))] ^= 1 << self._chance.randrange(8)
-            place.set(key, bytes(raw))
+            place.rot(key, self._chance)
             self._world.note(place.name, "rots at", key)
 
     async def _forget(self) -> None:
@@ -112,24 +110,24 @@ class Trouble:
         self._world.note(place.name, "dies")
         if self._chance.random() < 0.7:
             await asyncio.sleep(self._chance.expovariate(1 / 60))
-            await self._run.replace_dead(self._hive)
+            await self._run.replace_dead(self.hive)
 
     async def _drain(self) -> None:
         """Drain a store, or take one back into use."""
-        members = [member for member in self._hive.stores if member.state in ("active", "draining", "readonly")]
+        members = [member for member in self.hive.stores if member.state in ("active", "draining", "readonly")]
         member = self._chance.choice(members)
         state = self._chance.choice(("draining", "readonly")) if member.state == "active" else "active"
-        await self._hive.stores.set_state(member, state)
+        await self.hive.stores.set_state(member, state)
         self._world.note("operator sets", member.name, state)
 
     async def _rebalance(self) -> None:
-        plan, _ = await self._hive.keepers.rebalancer.propose()
-        await self._hive.keepers.rebalancer.start(plan.version)
+        plan, _ = await self.hive.keepers.rebalancer.propose()
+        await self.hive.keepers.rebalancer.start(plan.version)
         self._world.note("operator rebalances")
 
     async def _work(self) -> None:
         name = self._chance.choice(WORKERS)
-        self._hive.workers.trigger(name)
+        self.hive.workers.trigger(name)
         self._world.note("operator triggers", name)
 
 

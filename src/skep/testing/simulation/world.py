@@ -130,6 +130,12 @@ class Bound:
         self.harm(keys)
         return True
 
+    def renew(self, whole: Sequence[bytes]) -> None:
+        """These packs have all their shards in truth: each may lose m again."""
+        for pack in whole:
+            self._harmed.pop(pack, None)
+            self._whole.add(pack)
+
     def rested(self, whole: Sequence[bytes]) -> None:
         """Everything was healed, repaired and found good: these packs are whole."""
         self._harmed.clear()

@@ -1,0 +1,168 @@
+"""Known mistakes, to be made on purpose: a simulation that does not notice them would prove nothing.
+
+    python -m skep.testing.simulation --sabotage "repair trusts what it reads" --seeds 0:200
+
+Each takes one of the rules away that ARCHITECTURE says always hold. They are put into the running process only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from skep.base.errors import SkepError
+from skep.base.ids import Id
+from skep.chunks.layout import HASH_BYTES, ShardLayout
+from skep.chunks.pack import PackBuilder
+from skep.chunks.scheme import Scheme
+from skep.chunks.shard import Shard, encode_shards
+from skep.db import Transaction
+from skep.durability.leases import Leases
+from skep.durability.packreader import PackReader
+from skep.durability.placement import place
+from skep.durability.recording import WrittenShard
+from skep.durability.service import ChunkService, Repoint
+from skep.durability.shardwriter import PutShards, ShardWriter
+from skep.durability.sweep import Sweeper
+from skep.filesystem.core import Core
+from skep.stores.protocol import Buffer, ObjectInfo
+
+
+def _check_no_quorum(self: ShardWriter, scheme: Scheme, written: Sequence[WrittenShard]) -> bool:
+    return True
+
+
+async def _believe_the_put(self: ShardWriter, pack_id: bytes, shard: Shard, store_id: Id) -> None:
+    await _try_put(self, pack_id, shard, store_id)
+
+
+_try_put = ShardWriter._try_put
+
+
+def _forget_leases(self: Leases) -> int:
+    return self._epoch
+
+
+def _verify_nothing(self: PackReader, pack: Any, number: int, first_block: int, raw: Buffer) -> Any:
+    layout = ShardLayout(pack.scheme, pack.size_bytes)
+    view, payloads, block = memoryview(raw), [], first_block
+    while len(view):
+        size = layout.block_bytes(block)
+        payloads.append(view[:size])
+        view, block = view[size + HASH_BYTES :], block + 1
+    return payloads
+
+
+async def _commit_later(self: Core, work: Callable[[Transaction], Any]) -> Any:
+    """Answer with what the work would give, and do it a moment later."""
+
+    def rehearse(tx: Transaction) -> None:
+        raise _Rehearsed(work(tx))
+
+    try:
+        await self._db.write(rehearse)
+    except _Rehearsed as rehearsed:
+        task = asyncio.ensure_future(self._db.write(work))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return rehearsed.result
+
+
+class _Rehearsed(Exception):
+    def __init__(self, result: object) -> None:
+        super().__init__("rolled back")
+        self.result = result
+
+
+async def _repoint_first(self: ChunkService, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
+    """Point the rows at the new pack, then store it."""
+    closed = builder.close()
+    shards = encode_shards(self.shard_key, closed, scheme)
+    size_bytes = max(shard.size_bytes for shard in shards)
+    where = place(closed.id, len(shards), size_bytes, await self.stores.candidates())
+    rows = tuple(
+        WrittenShard(shard.number, store_id, shard.size_bytes, True)
+        for shard, store_id in zip(shards, where.stores, strict=False)
+    )
+    if len(rows) < len(shards):
+        return
+    outcome = PutShards(rows, where.spread)
+    await self._db.write(lambda tx: self._record_repacked(repoint, tx, closed, scheme, outcome))
+    for shard, row in zip(shards, rows, strict=True):
+        await self._shards._try_put(closed.id, shard, row.store_id)
+
+
+async def _know_of_none_on_their_way(self: Sweeper, member: Any, page: Sequence[ObjectInfo]) -> list[str]:
+    there, self._chunks.on_their_way = self._chunks.on_their_way, set()
+    try:
+        return await _unknown(self, member, page)
+    finally:
+        self._chunks.on_their_way |= there
+
+
+_unknown = Sweeper._unknown
+
+
+async def _record_first(self: ChunkService, builder: PackBuilder, scheme: Scheme, record: Any) -> Any:
+    """Record a pack as stored everywhere, and store it only then."""
+    put = self._shards.put
+
+    async def claim(pack_id: bytes, scheme: Scheme, shards: Sequence[Shard]) -> PutShards:
+        size_bytes = max(shard.size_bytes for shard in shards)
+        where = place(pack_id, len(shards), size_bytes, await self.stores.candidates())
+        if len(where.stores) < len(shards):
+            return await put(pack_id, scheme, shards)
+        rows = [
+            WrittenShard(shard.number, store_id, shard.size_bytes, True)
+            for shard, store_id in zip(shards, where.stores, strict=True)
+        ]
+        late = [
+            asyncio.ensure_future(_late(self._shards, pack_id, shard, row))
+            for shard, row in zip(shards, rows, strict=True)
+        ]
+        return PutShards(tuple(rows), where.spread, tuple(late))
+
+    self._shards.put = claim  # type: ignore[method-assign]
+    try:
+        return await _close_and_put(self, builder, scheme, record)
+    finally:
+        self._shards.put = put  # type: ignore[method-assign]
+
+
+async def _late(writer: ShardWriter, pack_id: bytes, shard: Shard, row: WrittenShard) -> WrittenShard:
+    try:
+        await writer._try_put(pack_id, shard, row.store_id)
+    except SkepError:
+        pass
+    return row
+
+
+_close_and_put = ChunkService._close_and_put
+
+SABOTAGE: dict[str, tuple[type, str, object]] = {
+    "writes are acknowledged below the quorum": (ShardWriter, "_check_stored", _check_no_quorum),
+    "a put that failed counts as stored": (ShardWriter, "_try_put", _believe_the_put),
+    "writes are acknowledged before their shards are stored": (ChunkService, "_close_and_put", _record_first),
+    "writes are acknowledged before they are committed": (Core, "_commit", _commit_later),
+    "collection forgets leases": (Leases, "oldest", _forget_leases),
+    "the sweep forgets packs on their way": (Sweeper, "_unknown", _know_of_none_on_their_way),
+    "repair trusts what it reads": (PackReader, "_verify", _verify_nothing),
+    "repack points at a pack that is not stored yet": (ChunkService, "write_repacked", _repoint_first),
+}
+"""What is done wrong: the class, the method, what stands in for it."""
+
+
+@contextmanager
+def sabotaged(name: str | None) -> Iterator[None]:
+    """Make a mistake in the body; None makes none. Raises KeyError for an unknown one."""
+    if name is None:
+        yield
+        return
+    owner, method, instead = SABOTAGE[name]
+    before = owner.__dict__[method]
+    setattr(owner, method, instead)
+    try:
+        yield
+    finally:
+        setattr(owner, method, before)
