@@ -108,7 +108,8 @@ async def open_hive(
     """Build and start everything of a hive that is set up.
 
     ``driver`` opens stores instead of the registry, ``engine`` runs the database's work; ``tls``: the certificate that
-    the servers show. Raises KeyMissing, KeyWrong, DatabaseTooNew, DatabaseBusy, InvalidSetting; then nothing stays open.
+    the servers show. Raises KeyMissing, KeyWrong, DatabaseTooNew, DatabaseBusy, InvalidSetting; then nothing stays
+    open.
     """
     async with AsyncExitStack() as closing:
         # what everything stands on
