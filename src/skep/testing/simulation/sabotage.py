@@ -104,7 +104,7 @@ async def _know_of_none_on_their_way(self: Sweeper, member: Any, page: Sequence[
 _unknown = Sweeper._unknown
 
 
-async def _record_first(self: ChunkService, builder: PackBuilder, scheme: Scheme, record: Any) -> Any:
+async def _record_first(self: ChunkService, builder: PackBuilder, scheme: Scheme, record: Any, **more: Any) -> Any:
     """Record a pack as stored everywhere, and store it only then."""
     put = self._shards.put
 
@@ -125,7 +125,7 @@ async def _record_first(self: ChunkService, builder: PackBuilder, scheme: Scheme
 
     self._shards.put = claim  # type: ignore[method-assign]
     try:
-        return await _close_and_put(self, builder, scheme, record)
+        return await _close_and_put(self, builder, scheme, record, **more)
     finally:
         self._shards.put = put  # type: ignore[method-assign]
 
