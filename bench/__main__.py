@@ -28,6 +28,7 @@ from bench.memory import memory
 from bench.pipeline import pipeline
 from bench.plan import Plan, plan
 from bench.s3 import s3
+from bench.slow_clients import slow_clients
 from bench.small_files import small_files
 from bench.webdav import webdav
 from skep.base.sizes import parse_size
@@ -41,6 +42,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "s3": s3,
     "dedup": dedup,
     "memory": memory,
+    "slow-clients": slow_clients,
     "live-streams": live_streams,
     "growth": growth,
     "webdav": webdav,

@@ -35,11 +35,11 @@ from skep.frontends.s3.dates import iso_date
 class Signer:
     """Makes the heads of signed requests."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, key: str, secret: str) -> None:
         self.url = urllib.parse.urlsplit(endpoint)
         self.date = re.sub(r"[-:]|\.\d+", "", iso_date(SystemClock().now_us()))
-        self.scope = sigv4.CredentialScope(os.environ["BENCH_S3_KEY"], self.date[:8], "us-east-1")
-        self.key = sigv4.signing_key(os.environ["BENCH_S3_SECRET"], self.date[:8], "us-east-1")
+        self.scope = sigv4.CredentialScope(key, self.date[:8], "us-east-1")
+        self.key = sigv4.signing_key(secret, self.date[:8], "us-east-1")
 
     def head(self, method: str, path: str, length: int, query: str = "") -> bytes:
         """The head of a request, to be followed by its body."""
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=8 << 20)
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
-    signer = Signer(options.endpoint)
+    signer = Signer(options.endpoint, os.environ["BENCH_S3_KEY"], os.environ["BENCH_S3_SECRET"])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(_measured(signer, options))))
 
