@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import time
@@ -19,12 +18,12 @@ from skep.base.clock import Clock
 from skep.base.errors import BadInput, NotFound
 from skep.base.limits import ByteBudget
 from skep.base.logs import get_logger
+from skep.base.malloc import keep_freed
 from skep.stores.link.pace import Pacer
 
 MEMORY_BYTES = 256 << 20
 MEMORY_WAIT_S = 60.0
 INSTANCE_BYTES = 32
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _log = get_logger("skep.agent")
 
 
@@ -169,10 +168,7 @@ def keep_freed_memory() -> None:
 
     Frames are a megabyte: given back to the system after each, they cost a page fault for every 4 KiB of the next.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, 64 << 20)
-        mallopt(_MMAP_THRESHOLD, 16 << 20)
+    keep_freed(blocks_bytes_max=16 << 20, bytes_max=64 << 20)
 
 
 def new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

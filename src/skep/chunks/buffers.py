@@ -73,6 +73,13 @@ def _new_buffer(size_bytes: int) -> mmap.mmap:
     return buffer
 
 
+def thin_buffer(size_bytes: int) -> mmap.mmap:
+    """A buffer for one who may fill it slowly and in part: it costs what is written, by the page, and is used once."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size_bytes)
+    return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def release_views(views: list[memoryview]) -> None:
     """Release and forget ``views``; one that is being read at this moment stays as it is."""
     for view in views:

@@ -33,6 +33,9 @@ GLANCES_MAX = 16
 SPACIOUS_STREAMS = 2
 """Streams at once that may have more and larger windows than they need: that bounds memory."""
 
+CROWD_STREAMS = 16
+"""Long streams at once beyond which each makes do with little."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -100,6 +103,13 @@ class Intake:
         self._threads = threads
         self._level = compression_level
         self.spacious = Spare(SPACIOUS_STREAMS)
+        self.streams = 0
+        """Long streams that are being written."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many long streams that each must make do with little memory."""
+        return self.streams > CROWD_STREAMS
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run processor-bound work in the intake's threads.

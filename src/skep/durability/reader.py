@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 from skep.base.errors import CorruptChunk, InvalidRange
 from skep.base.ids import Id
@@ -19,26 +20,36 @@ from skep.crypto.keys import DomainKeys
 from skep.db import Database
 from skep.durability.catalog import locate
 from skep.durability.packreader import PackReader
+from skep.durability.readmemory import SLOW_S, STRETCH_BYTES, ReadMemory
 from skep.durability.records import Location
 
-PART_BYTES = 1 << 20
 LOCATE_AHEAD = 64
-READ_AHEAD_CHUNKS = 3
+SHORT_BYTES = 256 << 10
+"""A single chunk of up to this size is given whole, and not counted."""
+
+
+class _Ahead(NamedTuple):
+    """A chunk that is being opened, and what of it is wanted."""
+
+    ref: ChunkRef
+    start: int
+    stop: int
+    location: Location
+    task: asyncio.Task[bytes]
 
 
 class Reader:
     """Reads contents of a hive. Used from the event loop's thread."""
 
-    def __init__(self, db: Database, packs: PackReader, ahead_bytes_max: int) -> None:
+    def __init__(self, db: Database, packs: PackReader, held_bytes_max: int) -> None:
+        self.memory = ReadMemory(held_bytes_max)
         self._db = db
         self._packs = packs
-        self._ahead_bytes_max = ahead_bytes_max
-        self._ahead_bytes = 0
 
     async def read(
         self, keys: DomainKeys, manifest: Manifest, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield the bytes in parts of at most PART_BYTES.
+        """Yield the bytes in parts of at most PART_BYTES_MAX.
 
         Raises InvalidRange, DataLost, StoreUnavailable, CorruptChunk.
         """
@@ -46,55 +57,41 @@ class Reader:
         if offset < 0 or length < 0 or offset + length > manifest.size_bytes:
             raise InvalidRange(f"bytes {offset}+{length} are not all within {manifest.size_bytes}")
         slices = manifest.slice(offset, length)
-        if len(slices) == 1:
+        if len(slices) == 1 and slices[0][0].plain_bytes <= SHORT_BYTES:
             ref, start, stop = slices[0]
-            for part in _parts(await self._only(keys, ref), start, stop):
-                yield part
+            yield (await self._only(keys, ref))[start:stop]
             return
-        ahead: deque[asyncio.Task[bytes]] = deque()
-        held = 0
-        queue = self._located(keys.domain_id, slices)
-        waiting: deque[tuple[int, int, int]] = deque()
-        try:
-            exhausted = False
-            while True:
-                while not exhausted and self._may_fetch(len(ahead)):
-                    item = await anext(queue, None)
-                    if item is None:
-                        exhausted = True
-                        break
-                    ref, start, stop, location = item
-                    ahead.append(asyncio.create_task(self.chunk(keys, ref, location)))
-                    waiting.append((start, stop, ref.plain_bytes))
-                    held += ref.plain_bytes
-                    self._ahead_bytes += ref.plain_bytes
-                if not ahead:
-                    return
-                plain = await ahead[0]
-                ahead.popleft()
-                start, stop, size = waiting.popleft()
-                for part in _parts(plain, start, stop):
-                    yield part
-                held -= size
-                self._ahead_bytes -= size
-        finally:
-            self._ahead_bytes -= held
-            for task in ahead:
-                task.cancel()
-            if ahead:
-                await asyncio.wait(ahead)
-                for task in ahead:
-                    if not task.cancelled():
-                        task.exception()
+        memory, queue = self.memory, self._located(keys.domain_id, slices)
+        ahead: deque[_Ahead] = deque()
+        given: _Given | None = None
+        exhausted = False
+        with memory.enter():
+            try:
+                while True:
+                    while not exhausted and memory.may_fetch(len(ahead), sum(one.ref.plain_bytes for one in ahead)):
+                        item = await anext(queue, None)
+                        if item is None:
+                            exhausted = True
+                            break
+                        memory.held_bytes += item[0].plain_bytes
+                        ahead.append(_Ahead(*item, asyncio.create_task(self.chunk(keys, item[0], item[3]))))
+                    if not ahead:
+                        return
+                    plain = await ahead[0].task
+                    given = _Given(self, keys, ahead.popleft(), plain)
+                    del plain
+                    while (part := await given.next()) is not None:
+                        yield part
+            finally:
+                if given is not None:
+                    given.let_go()
+                memory.held_bytes -= sum(one.ref.plain_bytes for one in ahead)
+                await _end([one.task for one in ahead])
 
     async def _only(self, keys: DomainKeys, ref: ChunkRef) -> bytes:
         """The chunk of a small read."""
         found = await self._db.glance(lambda tx: locate(tx, keys.domain_id, [ref.id]))
         return await self.chunk(keys, ref, found[ref.id])
-
-    def _may_fetch(self, ahead: int) -> bool:
-        """One chunk is always allowed; more while all readers together hold little."""
-        return not ahead or (ahead < READ_AHEAD_CHUNKS and self._ahead_bytes < self._ahead_bytes_max)
 
     async def _located(
         self, domain_id: Id, slices: Sequence[tuple[ChunkRef, int, int]]
@@ -119,8 +116,61 @@ class Reader:
         return plain
 
 
-def _parts(plain: bytes, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes from ``start`` to ``stop``, without a copy if that is all of a small chunk."""
-    if stop - start == len(plain) <= PART_BYTES:
-        return iter((plain,))
-    return (plain[at : min(at + PART_BYTES, stop)] for at in range(start, stop, PART_BYTES))
+class _Given:
+    """The chunk that is being given, or a stretch of it. What is kept is counted for as long as it is."""
+
+    def __init__(self, reader: Reader, keys: DomainKeys, opened: _Ahead, plain: bytes) -> None:
+        self._reader = reader
+        self._keys = keys
+        self._ref, self._at, self._stop, self._location, _ = opened
+        self._kept, self._kept_from = plain, 0
+        self._given_s: float | None = None
+
+    async def next(self) -> bytes | None:
+        """The next part of what is wanted, None after the last. Raises what ``Reader.chunk`` raises."""
+        if self._at >= self._stop:
+            return None
+        memory, now_s = self._reader.memory, asyncio.get_running_loop().time
+        is_slow = self._given_s is not None and now_s() - self._given_s > SLOW_S
+        if self._at >= self._kept_from + len(self._kept):
+            await self._again()
+        start = self._at - self._kept_from
+        end = min(start + memory.part_bytes, self._stop - self._kept_from, len(self._kept))
+        part = self._kept[start:end]  # no copy, if that is all
+        self._at += len(part)
+        if self._at == self._stop:
+            self.let_go()
+        elif len(self._kept) > STRETCH_BYTES and memory.is_short(is_slow=is_slow):
+            self._keep(self._kept[end : end + STRETCH_BYTES])
+        self._given_s = now_s()
+        return part
+
+    async def _again(self) -> None:
+        """Open the chunk once more."""
+        self.let_go()
+        self._reader.memory.held_bytes += self._ref.plain_bytes
+        try:
+            self._kept, self._kept_from = await self._reader.chunk(self._keys, self._ref, self._location), 0
+        except BaseException:
+            self._reader.memory.held_bytes -= self._ref.plain_bytes
+            raise
+
+    def let_go(self) -> None:
+        """Keep nothing of it any more."""
+        self._keep(b"")
+
+    def _keep(self, stretch: bytes) -> None:
+        """Keep of it only what comes next."""
+        self._reader.memory.held_bytes += len(stretch) - len(self._kept)
+        self._kept, self._kept_from = stretch, self._at
+
+
+async def _end(tasks: Sequence[asyncio.Task[bytes]]) -> None:
+    """End tasks whose results nobody wants."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()

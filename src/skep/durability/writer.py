@@ -1,7 +1,8 @@
 """Writers: a stream of bytes, or a group of small bodies, to durable chunks and a manifest.
 
 A long stream goes through windows in turn: while one fills from the socket, another is cut and
-identified in a thread, and a third is sealed in another; all but the first few streams do with two.
+identified in a thread, and a third is sealed in another; all but the first few streams do with two, and in a
+crowd with a small one.
 What is left of a window after its last cut is carried to the head room of the next, so that the
 cuts do not depend on how the bytes arrived. A stream that ends within one minimum chunk, and every
 body of a batch that does, is one chunk and takes the short way through ``GroupWriter``: all small
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from dataclasses import dataclass
 
 from skep.base.errors import BadInput, QuotaExceeded, ShuttingDown, SkepError
-from skep.chunks.buffers import SHARED_POOL
+from skep.chunks.buffers import SHARED_POOL, thin_buffer
 from skep.chunks.gear import CHUNK_BYTES_MAX
 from skep.chunks.manifest import ChunkRef, Manifest
 from skep.chunks.scheme import Scheme
@@ -29,6 +30,8 @@ from skep.stores.protocol import Buffer
 
 WINDOW_BYTES = 3 << 20
 WINDOWS = 2
+NARROW_WINDOW_BYTES = 512 << 10
+"""In a crowd: such a window takes memory as it fills, is given up when it is done, and the next comes only then."""
 SPACIOUS_WINDOW_BYTES = 8 << 20
 SPACIOUS_WINDOWS = 3
 """For the first few streams: one fills, one is cut, one is sealed; less is looked at twice, and threads change less."""
@@ -74,7 +77,9 @@ class Window:
     """A buffer that fills from the front and is cut into chunks."""
 
     def __init__(self, fresh_bytes: int = WINDOW_BYTES) -> None:
-        self._buffer = SHARED_POOL.take(CHUNK_BYTES_MAX + fresh_bytes)
+        self.is_narrow = fresh_bytes <= NARROW_WINDOW_BYTES
+        size_bytes = CHUNK_BYTES_MAX + fresh_bytes
+        self._buffer = thin_buffer(size_bytes) if self.is_narrow else SHARED_POOL.take(size_bytes)
         self._view = memoryview(self._buffer)
         self.start = CHUNK_BYTES_MAX
         self.end = CHUNK_BYTES_MAX
@@ -114,7 +119,8 @@ class Window:
     def close(self) -> None:
         """Give the memory back for use by others; it is used again only when no chunk of it is held."""
         self._view.release()
-        SHARED_POOL.give(self._buffer)
+        if not self.is_narrow:
+            SHARED_POOL.give(self._buffer)
 
     def reset(self) -> None:
         """Forget the content; the memory stays."""
@@ -162,12 +168,13 @@ class StreamWriter:
         """One for each window that was handed over, the oldest first; they end in this order."""
         self._cutting, self._sealing = asyncio.Lock(), asyncio.Lock()
 
-    async def write(self, head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> Content:
-        """Store ``head`` and the rest of the stream; returns when all of it is durable.
+    async def write(self, head: list[Buffer], stream: AsyncIterator[Buffer]) -> Content:
+        """Store ``head``, which is emptied, and the rest of the stream; returns when all of it is durable.
 
         With steps, the result is what came after the last of them.
         """
         self._spacious = self._intake.spacious.take()
+        self._intake.streams += 1
         try:
             filling = self._window()
             async for piece in _chain(head, stream):
@@ -210,16 +217,29 @@ class StreamWriter:
         await steps.save(Content(manifest, manifest.size_bytes))
 
     def _window(self) -> Window:
-        window = Window(SPACIOUS_WINDOW_BYTES if self._spacious and self._windows else WINDOW_BYTES)
+        if self._intake.crowded:
+            window = Window(NARROW_WINDOW_BYTES)
+        else:
+            window = Window(SPACIOUS_WINDOW_BYTES if self._spacious and self._windows else WINDOW_BYTES)
         self._windows.append(window)
         return window
 
     async def _exchange(self, full: Window) -> Window:
         """Hand over a full window for an empty one: a new one, or that of the oldest task when it is done."""
+        if self._intake.crowded:
+            following = self._window()
+            self._start(full, following)
+            while self._tasks:
+                self._give_up(await self._tasks.popleft())
+            return following
         may_grow = len(self._windows) < (SPACIOUS_WINDOWS if self._spacious else WINDOWS)
         following = self._window() if may_grow else await self._tasks.popleft()
         self._start(full, following)
         return following
+
+    def _give_up(self, window: Window) -> None:
+        self._windows.remove(window)
+        window.close()
 
     def _start(self, window: Window, following: Window | None) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._process(window, following)))
@@ -235,6 +255,7 @@ class StreamWriter:
             for task in self._tasks:
                 if task.done() and not task.cancelled():
                     task.exception()  # the first failure is raised already
+            self._intake.streams -= 1
             if self._spacious:
                 self._intake.spacious.give()
             for window in self._windows:
@@ -273,9 +294,10 @@ class StreamWriter:
         return identify(self._keys, views)
 
 
-async def _chain(head: Sequence[Buffer], stream: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+async def _chain(head: list[Buffer], stream: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
     for piece in head:
         yield piece
+    head.clear()  # a slow stream goes on for long
     async for piece in stream:
         yield piece
 
