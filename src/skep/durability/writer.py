@@ -16,6 +16,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from skep.base.errors import BadInput, QuotaExceeded, ShuttingDown, SkepError
 from skep.chunks.buffers import SHARED_POOL, thin_buffer
@@ -166,7 +167,8 @@ class StreamWriter:
         self._windows: list[Window] = []
         self._tasks: deque[asyncio.Task[Window]] = deque()
         """One for each window that was handed over, the oldest first; they end in this order."""
-        self._cutting, self._sealing = asyncio.Lock(), asyncio.Lock()
+        self._digesting: set[asyncio.Task[None]] = set()
+        self._cutting, self._sealing, self._hashing = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
 
     async def write(self, head: list[Buffer], stream: AsyncIterator[Buffer]) -> Content:
         """Store ``head``, which is emptied, and the rest of the stream; returns when all of it is durable.
@@ -246,13 +248,14 @@ class StreamWriter:
 
     async def _close(self) -> None:
         """End what runs, and give the windows back."""
-        for task in self._tasks:
+        running: list[asyncio.Task[Any]] = [*self._tasks, *self._digesting]
+        for task in running:
             task.cancel()
         try:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            if running:
+                await asyncio.wait(running)
         finally:
-            for task in self._tasks:
+            for task in running:
                 if task.done() and not task.cancelled():
                     task.exception()  # the first failure is raised already
             self._intake.streams -= 1
@@ -272,22 +275,37 @@ class StreamWriter:
     async def _process(self, window: Window, following: Window | None) -> Window:
         """Cut, identify, seal; the tail goes to the window that follows (None: this is the last). Gives this one back.
 
-        The locks serve in the order that they are asked, so windows are cut and sealed in the stream's order.
+        The locks serve in the order that they are asked, so windows are cut and sealed in the stream's order. Digests
+        go beside that: MD5 takes longer than cutting and identifying together.
         """
+        digesting = self._start_digesting(window)
         async with self._cutting:
             chunks = await self._intake.run(self._identify, window, following)
         async with self._sealing:
             await self._intake.store(self._keys, chunks, self._scheme, self._stored)
             self._refs += [chunk.ref for chunk in chunks]
             self._refs_bytes += sum(len(chunk.data) for chunk in chunks)
+            if digesting is not None:
+                await digesting
             window.reset()
             if self._steps is not None and self._refs_bytes >= self._steps.step_bytes and following is not None:
                 await self._begin_step(self._steps)
         return window
 
+    def _start_digesting(self, window: Window) -> asyncio.Task[None] | None:
+        if not self._hashers:
+            return None
+        task = asyncio.get_running_loop().create_task(self._digest(window))
+        self._digesting.add(task)
+        task.add_done_callback(self._digesting.discard)
+        return task
+
+    async def _digest(self, window: Window) -> None:
+        async with self._hashing:
+            for hasher in self._hashers.values():
+                await self._intake.run(hasher.update, window.fresh)
+
     def _identify(self, window: Window, following: Window | None) -> list[PlainChunk]:
-        for hasher in self._hashers.values():
-            hasher.update(window.fresh)
         views, tail = window.cut(self._keys, following is None)
         if following is not None:
             following.carry(tail)

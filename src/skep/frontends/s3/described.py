@@ -22,6 +22,8 @@ META = "x-amz-meta-"
 META_BYTES_MAX = 2048
 HEADER_BYTES_MAX = 1024
 KEPT = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+_USUAL = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-user-agent"})
+"""Headers of S3 that ask for nothing."""
 TAGS_MAX = 10
 TAG_KEY_MAX, TAG_VALUE_MAX = 128, 256
 SECOND_US = 1_000_000
@@ -153,6 +155,8 @@ def _without_chunks(encoding: str) -> str:
 
 def _refuse_unsupported(headers: Headers) -> None:
     """What would be promised and not kept is refused."""
+    if all(name in _USUAL or not name.startswith("x-amz-") for name in headers):
+        return
     acl = headers.get("x-amz-acl")
     if acl not in (None, "private", "bucket-owner-full-control"):
         raise Refusal("AccessControlListNotSupported", "The bucket does not allow ACLs: only `private` is taken.")

@@ -73,6 +73,8 @@ class Payload:
         return {name: value_text(value) for name, value in self.checksums.items()}
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._chunked is None and self._sum is None:
+            return self._body  # nothing is to be decoded or computed
         return self._checked()
 
     def check(self, content: Content) -> None:
