@@ -502,6 +502,12 @@ class QuorumNotReached(Unavailable):
     code = "quorum-not-reached"
 
 
+class TooFewMembers(QuorumNotReached):
+    """More replicas were asked for than there are stores to hold them."""
+
+    code = "too-few-members"
+
+
 class HostUnavailable(Unavailable):
     """A host cannot be reached, or does not let us in; whether a command ran there is not known."""
 

@@ -8,7 +8,22 @@ from typing import Any
 from skep.base.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnusable
 from skep.db.urls import DatabaseUrl, MysqlUrl, PostgresqlUrl, SqliteUrl
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+)
 """Every schema revision, oldest first; a test compares them with the migrations."""
 HEAD = REVISIONS[-1]
 

@@ -8,6 +8,7 @@ other; rows are owned by one package each, named in the section comments, and wr
 What always holds:
 - a chunk row points at exactly one pack row; ``chunks.refs`` is the number of times that versions,
   objects and parts of uploads reference the chunk (fsck recounts it from the manifests);
+- chunks of a pack with an owner are of domains of that owner;
 - ``spaces.used_bytes`` is the sum of the sizes of all versions of the space, trash included, of what
   uploads into it hold, and of a personal space also of its owner's objects;
 - ``nodes.size_bytes`` of a directory is the sum of the current sizes below it;
@@ -189,7 +190,7 @@ signing_keys = _table(
 domains = _table(
     "domains",
     _column("id", ID, primary_key=True),
-    _column("kind", SHORT),  # account | hive | public
+    _column("kind", SHORT),  # account | hive | public; array | cloud | both: of chunks sent to such members alone
     _column("owner_id", ID, null=True, index=True),
     _column("generation", INT),
     _column("wrapped_secret", BLOB),
@@ -232,6 +233,8 @@ packs = _table(
     _column("verified_us", INT, null=True),  # last scrub that found it whole
     _column("retired_us", INT, null=True, index=True),  # nothing points here since
     _column("retired_epoch", INT, null=True),
+    _column("owner_id", ID, null=True),  # whose content alone it is, where that has a pool of its own
+    _column("members", SHORT, server_default=""),  # array | cloud | both: on such stores alone
     sa.Index("ix_packs_verified_us", "verified_us"),
     sa.Index("ix_packs_live_bytes", "live_bytes"),
 )
@@ -260,6 +263,7 @@ agents = _table(
     _column("trouble", TEXT, null=True),  # what an operator should look at
     _column("created_us", INT),
     _column("seen_us", INT, null=True),
+    _column("address", KEYTEXT, null=True),  # where it connected from last
 )
 agent_invites = _table(
     "agent_invites",
@@ -340,6 +344,27 @@ objects = _table(
     _column("manifest", BLOB),
     _column("created_us", INT),
 )
+# Names that people gave to objects which lie on members of their own (/api/array/, /api/cloud/).
+held_chunks = _table(
+    "held_chunks",
+    _column("owner_id", ID, primary_key=True),
+    _column("service", SHORT, primary_key=True),  # array | cloud | both
+    _column("chunk_id", SHORT, primary_key=True),
+    _column("object_id", ID, unique=True),
+    _column("digest", HASH),  # of the content, keyed
+    _column("replicas", INT),
+    _column("created_us", INT),
+    clustered=True,
+)
+# What was said of where content may lie.
+placements = _table(
+    "placements",
+    _column("owner_id", ID, primary_key=True),  # a user, a group; zeros: the hive
+    _column("kind", SHORT),  # hive | group | user
+    _column("policy", TEXT),  # JSON
+    _column("changed_us", INT),
+    clustered=True,
+)
 worker_states = _table(
     "worker_states",
     _column("name", SHORT, primary_key=True),
@@ -388,6 +413,7 @@ spaces = _table(
     _column("created_us", INT),
     _column("locked_until_us", INT, server_default="0"),  # no lock in it is in force at or after this time
     _column("scheme", SHORT, null=True),  # how its new packs are coded; null: as the hive says
+    _column("unmetered", FLAG, server_default="0"),  # 1: its quota does not count: it lies on its owner's stores
     sa.UniqueConstraint("kind", "owner_id"),
 )
 nodes = _table(

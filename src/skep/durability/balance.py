@@ -39,6 +39,8 @@ class Placed:
     shard_bytes: int
     stores: tuple[Id | None, ...]
     """By shard number; None: missing, damaged, or on a store that takes no part."""
+    allowed: frozenset[Id] | None = None
+    """The stores that its shards may move to; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,11 @@ def _zone_weights(bins: Sequence[Bin]) -> dict[str, float]:
 class Balancing:
     """Moves found so far; packs are shown to it one after the other."""
 
-    def __init__(self, bins: Sequence[Bin], zone_max_bytes: int, moves_max: int) -> None:
+    def __init__(
+        self, bins: Sequence[Bin], zone_max_bytes: int, moves_max: int, zones: Mapping[Id, str] | None = None
+    ) -> None:
+        """``zones``: of all stores, those that take no part in this too."""
+        self._zones = zones or {each.store_id: each.zone for each in bins}
         self._bins: Mapping[Id, Bin] = {each.store_id: each for each in bins}
         self._share = shares(bins, zone_max_bytes)
         self._holds = {each.store_id: each.used_bytes for each in bins}
@@ -130,12 +136,13 @@ class Balancing:
     def _target(self, pack: Placed, number: int, source: Id) -> Id | None:
         """The store that lacks most for its size, in a zone that the pack's other shards leave free."""
         others = [store for at, store in enumerate(pack.stores) if at != number and store is not None]
-        zones = {self._bins[store].zone for store in others if store in self._bins}
+        zones = {self._zones[store] for store in others if store in self._zones}
         best, best_lack = None, 0.0
         for store_id, each in self._bins.items():
             room = self._room[store_id]
             lack = self._share[store_id] - self._holds[store_id]
             taken = store_id == source or store_id in others or each.zone in zones
+            taken = taken or (pack.allowed is not None and store_id not in pack.allowed)
             full = room is not None and room < pack.shard_bytes
             if taken or full or lack < pack.shard_bytes / 2:
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from skep.chunks.manifest import Manifest
 from skep.chunks.scheme import Scheme
 from skep.db import Transaction, prepared, upsert
 from skep.db import schema as s
+from skep.durability.pools import Pool
 from skep.durability.records import Location, PackPlaces, ShardPlace
 
 LOOKUP_MAX = 500
@@ -46,6 +48,15 @@ _KNOWN = prepared(
 _KNOWN_ONE = prepared(
     sa.select(_chunk.condemned_epoch).where(_chunk.domain_id == sa.bindparam("domain"), _chunk.id == sa.bindparam("id"))
 )
+_KNOWN_PLACES = prepared(
+    sa.select(_chunk.id, _pack.owner_id, _pack.members, _pack.scheme)
+    .join_from(s.chunks, s.packs, _pack.id == _chunk.pack_id)
+    .where(
+        _chunk.domain_id == sa.bindparam("domain"),
+        _chunk.id.in_(sa.bindparam("ids", expanding=True)),
+        _chunk.condemned_epoch.is_(None),
+    )
+)
 _LOCATIONS = prepared(
     sa.select(_chunk.id, _chunk.pack_id, _chunk.offset, _chunk.size_bytes, _chunk.plain_bytes).where(
         _chunk.domain_id == sa.bindparam("domain"), _chunk.id.in_(sa.bindparam("ids", expanding=True))
@@ -56,7 +67,9 @@ _LOCATION_ONE = prepared(
         _chunk.domain_id == sa.bindparam("domain"), _chunk.id == sa.bindparam("id")
     )
 )
-_PACK = prepared(sa.select(_pack.scheme, _pack.size_bytes).where(_pack.id == sa.bindparam("pack")))
+_PACK = prepared(
+    sa.select(_pack.scheme, _pack.size_bytes, _pack.owner_id, _pack.members).where(_pack.id == sa.bindparam("pack"))
+)
 _SHARDS = prepared(
     sa.select(_shard.number, _shard.store_id, _shard.state)
     .where(_shard.pack_id == sa.bindparam("pack"))
@@ -102,8 +115,30 @@ def batches(ids: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
     return (ids[start : start + LOOKUP_MAX] for start in range(0, len(ids), LOOKUP_MAX))
 
 
-def known_chunks(tx: Transaction, domain_id: Id, ids: Sequence[bytes]) -> set[bytes]:
-    """Which of these chunks are stored and neither condemned nor lost: a new upload may refer to them."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where content must lie for an upload to rely on it."""
+
+    pool: Pool
+    scheme: Scheme
+
+    def met_by(self, owner_id: Id | None, members: str, scheme: str) -> bool:
+        """Whether a pack of this pool and scheme will do: where replicas are asked for, it must have as many."""
+        if Pool(owner_id, members) != self.pool:
+            return False
+        return not members or Scheme.parse(scheme).total >= self.scheme.total
+
+
+def known_chunks(tx: Transaction, domain_id: Id, ids: Sequence[bytes], wanted: Wanted | None = None) -> set[bytes]:
+    """Which of these chunks are stored and neither condemned nor lost: a new upload may refer to them.
+
+    With ``wanted`` those alone that lie where it says.
+    """
+    if wanted is not None:
+        rows: list[tuple[bytes, bytes | None, str, str]] = []
+        for part in batches(ids):
+            rows += tx.rows(_KNOWN_PLACES, {"domain": domain_id, "ids": list(part)})
+        return {row[0] for row in rows if wanted.met_by(*row[1:])}
     if len(ids) == 1:
         row = tx.one(_KNOWN_ONE, {"domain": domain_id, "id": ids[0]})
         return {ids[0]} if row is not None and row[0] is None else set()
@@ -134,7 +169,7 @@ def pack_places(tx: Transaction, pack_id: bytes) -> PackPlaces | None:
     if pack is None:
         return None
     shards = tuple(ShardPlace(*row) for row in tx.rows(_SHARDS, {"pack": pack_id}))
-    return PackPlaces(pack_id, Scheme.parse(pack[0]), pack[1], shards)
+    return PackPlaces(pack_id, Scheme.parse(pack[0]), pack[1], shards, Pool(pack[2], pack[3]))
 
 
 def occurrences(manifests: Iterable[Manifest]) -> Counter[bytes]:

@@ -71,6 +71,19 @@ _STRAY = prepared(
     .order_by(_c.pack_id)
     .limit(PAGE)
 )
+_STRANGERS = prepared(
+    sa.select(_p.id, sa.func.count())
+    .join_from(s.packs, s.chunks, _c.pack_id == _p.id)
+    .join(s.domains, s.domains.c.id == _c.domain_id)
+    .where(
+        _p.owner_id.is_not(None),
+        sa.or_(s.domains.c.owner_id.is_(None), s.domains.c.owner_id != _p.owner_id),
+        _p.id > sa.bindparam("after"),
+    )
+    .group_by(_p.id)
+    .order_by(_p.id)
+    .limit(PAGE)
+)
 _CHUNKS_OF = prepared(
     sa.select(_c.domain_id, _c.id, _c.offset, _c.size_bytes, _c.plain_bytes)
     .where(_c.pack_id == sa.bindparam("pack"))
@@ -155,6 +168,7 @@ class Checker:
         with self._chunks.leases.hold():
             await self._check_uses(progress)
             await self._check_stray_chunks()
+            await self._check_owners()
             await self._check_packs(read_data, progress)
         await self._chunks.flush_damage()
         return self.report
@@ -257,6 +271,15 @@ class Checker:
                     self.report.lost_chunks.add((domain_id, id_))
                     text = f"chunk {id_.hex()} lies in pack {pack_id.hex()}, which has no row"
                     self.report.add("lost", id_.hex(), text)
+            after = bytes(rows[-1][0])
+
+    async def _check_owners(self) -> None:
+        """A pack with an owner holds nothing of others."""
+        after = b""
+        while rows := await self._db.read(lambda tx, a=after: tx.rows(_STRANGERS, {"after": a})):  # type: ignore[misc]
+            for pack_id, count in rows:
+                text = f"pack {pack_id.hex()} has an owner and {count} chunks of others"
+                self.report.add("bookkeeping", pack_id.hex(), text)
             after = bytes(rows[-1][0])
 
     async def _check_packs(self, read_data: bool, progress: Report) -> None:

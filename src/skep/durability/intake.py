@@ -20,8 +20,10 @@ from skep.chunks.scheme import Scheme
 from skep.chunks.seal import chunk_id
 from skep.crypto.keys import DomainKeys
 from skep.db import Database, Transaction
-from skep.durability.catalog import known_chunks
+from skep.durability.catalog import Wanted, known_chunks
 from skep.durability.packs import OpenPack, PackRoom
+from skep.durability.policies import Pools
+from skep.durability.pools import HIVE, Pool
 from skep.stores.protocol import Buffer
 
 INLINE_BYTES = 64 << 10
@@ -97,8 +99,9 @@ class Spare:
 class Intake:
     """Seals chunks that the hive does not have yet into packs."""
 
-    def __init__(self, db: Database, room: PackRoom, threads: Executor, compression_level: int) -> None:
+    def __init__(self, db: Database, room: PackRoom, threads: Executor, compression_level: int, pools: Pools) -> None:
         self._db = db
+        self._pools = pools
         self._room = room
         self._threads = threads
         self._level = compression_level
@@ -124,8 +127,10 @@ class Intake:
             return call(*args, **kwargs)
         return await self.run(call, *args, **kwargs)
 
-    async def store(self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, stored: Stored) -> None:
-        """Append the chunks that are not known; on return their data may change.
+    async def store(
+        self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, pool: Pool, stored: Stored
+    ) -> None:
+        """Append the chunks that are not known in their pool; on return their data may change.
 
         They are durable once ``settle`` has returned for ``stored``.
         """
@@ -134,8 +139,9 @@ class Intake:
         if not rest:
             return
         ids = [chunk.id for chunk in rest]
-        known = await self._look(lambda tx: known_chunks(tx, keys.domain_id, ids), len(ids))
-        await self._seal_all(keys, [chunk for chunk in rest if chunk.id not in known], scheme, stored)
+        wanted = Wanted(pool, scheme) if self._pools.any_owned or pool != HIVE else None
+        known = await self._look(lambda tx: known_chunks(tx, keys.domain_id, ids, wanted), len(ids))
+        await self._seal_all(keys, [chunk for chunk in rest if chunk.id not in known], scheme, pool, stored)
 
     async def _look(self, work: Callable[[Transaction], T], count: int) -> T:
         return await (self._db.glance(work) if count <= GLANCES_MAX else self._db.read(work))
@@ -147,10 +153,12 @@ class Intake:
             stored.packs.add(pack)
         return pack is not None
 
-    async def _seal_all(self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, stored: Stored) -> None:
+    async def _seal_all(
+        self, keys: DomainKeys, chunks: Sequence[PlainChunk], scheme: Scheme, pool: Pool, stored: Stored
+    ) -> None:
         start = 0
         while start < len(chunks):
-            pack = await self._room.checkout(scheme, len(chunks[start].data))
+            pack = await self._room.checkout(scheme, len(chunks[start].data), pool)
             full = False
             try:
                 count = await self.run_sized(

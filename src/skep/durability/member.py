@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from skep.base.clock import Clock
 from skep.base.ids import Id
+from skep.durability.pools import Offer
 from skep.durability.reputation import Reputation
 from skep.durability.terms import Terms
 from skep.stores.protocol import Store, Usage
@@ -57,6 +58,16 @@ class Member:
     late_until_s: float = float("-inf")
     latency_s: float = 0.005
     """Smoothed 95th percentile of the time to the answer of a read, in seconds."""
+
+    @property
+    def kind(self) -> str:
+        """The scheme of its URL."""
+        return self.url.partition(":")[0]
+
+    @property
+    def offer(self) -> Offer:
+        """What pools need to know of it."""
+        return Offer(self.owner_id, self.kind, self.terms.jurisdiction)
 
     @property
     def down(self) -> bool:

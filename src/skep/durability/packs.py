@@ -8,8 +8,10 @@ is closed and written in a task of its own.
 What always holds:
 - a chunk is pending (in ``_pending``) from before it is appended until its pack is done or failed;
 - ``OpenPack.done`` is resolved exactly once, after which no writer waits for the pack;
+- a pack holds chunks of one pool;
 - there are at most ``packs_max`` packs, open and being written together: that bounds memory. A put that
-  is late may go on until a writer waits for that memory.
+  is late may go on until a writer waits for that memory. Pools of users' own stores have at most half of them,
+  so that slow ones do not hold up everybody.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field
 from skep.base.ids import Id
 from skep.chunks.pack import Pack, PackBuilder
 from skep.chunks.scheme import Scheme
+from skep.durability.pools import HIVE, Pool
 from skep.durability.recording import WrittenShard
 
 
@@ -30,6 +33,7 @@ class OpenPack:
     """One pack on its way. The room that made it owns every field."""
 
     scheme: Scheme
+    pool: Pool
     builder: PackBuilder
     done: asyncio.Future[None]
     busy: bool = False
@@ -70,6 +74,7 @@ class PackRoom:
         self._packs_max = packs_max
         self._open: list[OpenPack] = []
         self._count = 0
+        self._count_owned = 0
         self._changed = asyncio.Event()
         self._pending: dict[tuple[Id, bytes], OpenPack] = {}
         self._lock = threading.Lock()
@@ -83,12 +88,12 @@ class PackRoom:
         """Packs that are open or being written."""
         return self._count
 
-    async def checkout(self, scheme: Scheme, room_bytes: int = 0) -> OpenPack:
+    async def checkout(self, scheme: Scheme, room_bytes: int = 0, pool: Pool = HIVE) -> OpenPack:
         """An open pack to append to; waits while all are taken. ``checkin`` gives it back."""
         while True:
-            pack = self._idle(scheme, room_bytes)
-            if pack is None and self._count < self._packs_max:
-                pack = self._create(scheme)
+            pack = self._idle(scheme, pool, room_bytes)
+            if pack is None and self._has_room(pool):
+                pack = self._create(scheme, pool)
             if pack is not None:
                 pack.busy = True
                 return pack
@@ -97,17 +102,24 @@ class PackRoom:
             self._changed.clear()
             await self._changed.wait()
 
-    def _idle(self, scheme: Scheme, room_bytes: int) -> OpenPack | None:
+    def _idle(self, scheme: Scheme, pool: Pool, room_bytes: int) -> OpenPack | None:
         for pack in self._open:
-            if pack.scheme == scheme and not pack.busy and not pack.wanted and pack.builder.fits(room_bytes):
+            fits = pack.scheme == scheme and pack.pool == pool and not pack.busy and not pack.wanted
+            if fits and pack.builder.fits(room_bytes):
                 return pack
         return None
 
-    def _create(self, scheme: Scheme) -> OpenPack:
+    def _has_room(self, pool: Pool) -> bool:
+        if pool != HIVE and self._count_owned >= max(1, self._packs_max // 2):
+            return False
+        return self._count < self._packs_max
+
+    def _create(self, scheme: Scheme, pool: Pool) -> OpenPack:
         builder = PackBuilder(self._index_key, self._capacity_bytes)
-        pack = OpenPack(scheme, builder, asyncio.get_running_loop().create_future())
+        pack = OpenPack(scheme, pool, builder, asyncio.get_running_loop().create_future())
         self._open.append(pack)
         self._count += 1
+        self._count_owned += pool != HIVE
         return pack
 
     def checkin(self, pack: OpenPack, *, full: bool = False) -> None:
@@ -164,6 +176,7 @@ class PackRoom:
                     del self._pending[claim]
         pack.builder.abandon()
         self._count -= 1
+        self._count_owned -= pack.pool != HIVE
         self._changed.set()
         if error is not None and not isinstance(error, Exception):
             raise error

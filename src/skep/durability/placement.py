@@ -7,6 +7,7 @@ it gains or loses, and over many packs each store is used in proportion to its c
 
 What always holds: the same input gives the same places; while enough zones have room, shards lie
 in distinct zones; otherwise zones are reused as evenly as they can be, and the result says so.
+Of zones that hold equally many shards of the pack those with a store of the lowest tier are taken first.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Candidate:
     """Relative capacity, above 0."""
     free_bytes: int | None = None
     """What it can still take; None: unknown, taken as enough."""
+    tier: int = 0
+    """How willingly it is used, the lower the more: one's own stores before the hive's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def place(
         fitting = [each for each in ranked if room[each.store_id] >= shard_bytes]
         if not fitting:
             break
-        best = min(fitting, key=lambda each: (zone_load[each.zone], store_load[each.store_id]))
+        best = min(fitting, key=lambda each: (zone_load[each.zone], each.tier, store_load[each.store_id]))
         chosen.append(best.store_id)
         room[best.store_id] -= shard_bytes
         zone_load[best.zone] += 1

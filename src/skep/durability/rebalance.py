@@ -5,6 +5,9 @@ size or state, what is left of a running plan is dropped (``stale``), and a new 
 at a time besides those that ended. A move whose shard is gone or has moved meanwhile is skipped; one that fails is
 tried again at the end, at most ``ATTEMPTS_MAX`` times.
 
+Shards move between stores of one owner alone: the hive's among the hive's, a user's among theirs, and where the policy
+of the pack's owner lets them (pools.py).
+
     proposed -> running -> done | stale | cancelled
     proposed -> stale | cancelled
 """
@@ -12,7 +15,7 @@ tried again at the end, at most ``ATTEMPTS_MAX`` times.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +31,7 @@ from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.durability.balance import Balancing, Bin, Move, Placed
 from skep.durability.moving import move_shard
+from skep.durability.pools import Pool
 from skep.durability.service import ChunkService
 
 MOVES_MAX = 20_000
@@ -80,7 +84,7 @@ _RETRY_MOVE = prepared(
     .values(attempts=_m.attempts + 1)
 )
 _PACKS = prepared(
-    sa.select(_p.id, _p.scheme)
+    sa.select(_p.id, _p.scheme, _p.owner_id, _p.members)
     .where(_p.id > sa.bindparam("after"), _p.retired_us.is_(None))
     .order_by(_p.id)
     .limit(PAGE)
@@ -93,7 +97,7 @@ _SHARDS_OF = prepared(
 _BY_SCHEME = prepared(
     sa.select(_p.scheme, sa.func.sum(_h.size_bytes))
     .join_from(s.shards, s.packs, _p.id == _h.pack_id)
-    .where(_p.retired_us.is_(None))
+    .where(_p.retired_us.is_(None), _h.store_id.in_(sa.bindparam("stores", expanding=True)))
     .group_by(_p.scheme)
 )
 
@@ -145,18 +149,38 @@ class Rebalancer:
 
         Raises Conflict while a plan runs.
         """
-        bins = await self._bins()
-        balancing = Balancing(bins, await self._db.read(lambda tx: _zone_max_bytes(tx, len(_zones(bins)))), MOVES_MAX)
+        stores: list[StoreChange] = []
+        moves: list[Move] = []
+        for bins in await self._bins():
+            balancing = await self._balance(bins, MOVES_MAX - len(moves))
+            stores += [self._change(each, balancing) for each in bins]
+            moves += balancing.moves
+        layout = self._layout()
+        return await self._db.write(lambda tx: _insert(tx, layout, tuple(stores), moves)), moves
+
+    async def _balance(self, bins: list[Bin], moves_max: int) -> Balancing:
+        """The moves between stores of one owner."""
+        members = list(self._chunks.stores)
+        owner_id = next(member.owner_id for member in members if member.id == bins[0].store_id)
+        held = [member.id for member in members if member.owner_id == owner_id]
+        zone_max = await self._db.read(lambda tx: _zone_max_bytes(tx, len({each.zone for each in bins}), held))
+        balancing = Balancing(bins, zone_max, moves_max, {member.id: member.zone for member in members})
+        allowed: dict[Pool, frozenset[Id]] = {}
         after = b""
         while not balancing.done:
             page = await self._db.read(lambda tx, a=after: _packs_after(tx, a))  # type: ignore[misc]
             if not page:
                 break
-            balancing.show(page)
-            after = page[-1].pack_id
-        stores = tuple(self._change(each, balancing) for each in bins)
-        layout = self._layout()
-        return await self._db.write(lambda tx: _insert(tx, layout, stores, balancing.moves)), balancing.moves
+            balancing.show([replace(each, allowed=self._allowed(pool, allowed)) for each, pool in page])
+            after = page[-1][0].pack_id
+        return balancing
+
+    def _allowed(self, pool: Pool, known: dict[Pool, frozenset[Id]]) -> frozenset[Id]:
+        """The stores that packs of a pool may lie on."""
+        if pool not in known:
+            tier_of = self._chunks.pools.tiers(pool)
+            known[pool] = frozenset(member.id for member in self._chunks.stores if tier_of(member) is not None)
+        return known[pool]
 
     async def start(self, version: int) -> Plan:
         """Let the worker carry a proposed plan out. Raises NotFound, Conflict (stale, ended, another runs)."""
@@ -253,21 +277,23 @@ class Rebalancer:
 
     # --- the stores -----------------------------------------------------------------------------
 
-    async def _bins(self) -> list[Bin]:
-        """The stores that give and take: active ones that answer."""
-        takers = {each.store_id for each in await self._chunks.stores.candidates()}
-        return [
-            Bin(member.id, member.zone, member.weight, member.used_bytes, member.free_bytes)
-            for member in self._chunks.stores
-            if member.id in takers
-        ]
+    async def _bins(self) -> list[list[Bin]]:
+        """The stores that give and take, active ones that answer, by owner: the hive's first."""
+        takers = {each.store_id for each in await self._chunks.stores.candidates(lambda member: 0)}
+        by_owner: dict[Id | None, list[Bin]] = {None: []}
+        for member in self._chunks.stores:
+            if member.id in takers:
+                each = Bin(member.id, member.zone, member.weight, member.used_bytes, member.free_bytes)
+                by_owner.setdefault(member.owner_id, []).append(each)
+        return [bins for bins in by_owner.values() if bins]
 
     def _layout(self) -> bytes:
-        """What a plan holds for: which stores there are, their zones, sizes and states."""
+        """What a plan holds for: which stores there are, their zones, sizes and states, and where content may lie."""
         facts = sorted(
-            (member.id.hex(), member.zone, member.state, member.capacity_bytes) for member in self._chunks.stores
+            (member.id.hex(), member.zone, member.state, member.capacity_bytes, member.terms.jurisdiction)
+            for member in self._chunks.stores
         )
-        return digest(msgspec.json.encode(facts))
+        return digest(msgspec.json.encode([facts, self._chunks.pools.facts]))
 
     def _change(self, each: Bin, balancing: Balancing) -> StoreChange:
         member = self._chunks.stores.get(each.store_id)
@@ -276,22 +302,20 @@ class Rebalancer:
         return StoreChange(name, each.zone, each.used_bytes, share, balancing.holds[each.store_id])
 
 
-def _zones(bins: list[Bin]) -> set[str]:
-    return {each.zone for each in bins}
-
-
-def _zone_max_bytes(tx: Transaction, zones: int) -> int:
+def _zone_max_bytes(tx: Transaction, zones: int, stores: list[Id]) -> int:
     """The most that one zone can hold: of a pack of n shards one, or more where zones are fewer than shards."""
     most = 0.0
-    for scheme, size_bytes in tx.rows(_BY_SCHEME):
+    for scheme, size_bytes in tx.rows(_BY_SCHEME, {"stores": stores}):
         total = Scheme.parse(scheme).total
         most += int(size_bytes or 0) * -(-total // max(1, zones)) / total
     return round(most)
 
 
-def _packs_after(tx: Transaction, after: bytes) -> list[Placed]:
-    packs = [bytes(row[0]) for row in tx.rows(_PACKS, {"after": after})]
-    return list(_placed(packs, tx.rows(_SHARDS_OF, {"packs": packs}))) if packs else []
+def _packs_after(tx: Transaction, after: bytes) -> list[tuple[Placed, Pool]]:
+    rows = tx.rows(_PACKS, {"after": after})
+    pools = [Pool(row[2] and bytes(row[2]), row[3]) for row in rows]
+    packs = [bytes(row[0]) for row in rows]
+    return list(zip(_placed(packs, tx.rows(_SHARDS_OF, {"packs": packs})), pools, strict=True)) if packs else []
 
 
 def _placed(packs: list[bytes], rows: list[tuple[Any, ...]]) -> Iterator[Placed]:

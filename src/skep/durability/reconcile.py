@@ -16,10 +16,12 @@ from skep.chunks.layout import HEADER_BYTES
 from skep.chunks.pack import TRAILER_BYTES, PackEntry, index_tail_size, read_index
 from skep.chunks.shard import ShardHeader, read_header, verify_blocks
 from skep.crypto.keys import PUBLIC_DOMAIN_ID, HiveKeys
-from skep.db import Database, Transaction, prepared
+from skep.db import Database, Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.durability import catalog
 from skep.durability.damage import note_damage
+from skep.durability.policies import SERVICES
+from skep.durability.pools import HIVE, Pool
 from skep.durability.recording import WrittenShard, add_chunks, add_pack, sort_entries
 from skep.durability.records import PackPlaces, parse_shard_key, shard_key
 from skep.durability.snapshots import Head
@@ -51,7 +53,11 @@ _CHUNK_PLACES = prepared(
     )
 )
 _DOMAINS = prepared(sa.select(s.domains.c.id))
-_ZONES = prepared(sa.select(s.stores.c.id, s.stores.c.zone))
+_ZONES = prepared(sa.select(s.stores.c.id, s.stores.c.zone, s.stores.c.owner_id))
+_DOMAIN_OWNER = prepared(
+    sa.select(s.domains.c.owner_id, s.domains.c.kind).where(s.domains.c.id == sa.bindparam("domain"))
+)
+_OWNED = upsert(s.hive, ["name"], ["value"])
 _USED = prepared(
     sa.select(s.shards.c.store_id, sa.func.sum(s.shards.c.size_bytes))
     .where(s.shards.c.state != "missing")
@@ -194,7 +200,9 @@ class Reconciler:
         settled = {*fresh, *moved}
         moved += self._orphans(tx, [entry for entry in known if entry not in settled], on_stores)
         places = {number: stores[0] for number, stores in on_stores[header.pack_id].items()}
-        zone_of = dict(tx.rows(_ZONES))
+        rows = tx.rows(_ZONES)
+        zone_of = {row[0]: row[1] for row in rows}
+        owned = {row[0] for row in rows if row[2] is not None}
         zones = [zone_of.get(store_id) for store_id in places.values()]
         epoch = catalog.read_epoch(tx)
         live = [*fresh, *moved]
@@ -205,6 +213,7 @@ class Reconciler:
             header.pack_size,
             (sum(entry.size_bytes for entry in live), len(live)),
             _found_shards(header, places),
+            pool=_pool(tx, known, any(store_id in owned for store_id in places.values())),
             spread=len(set(zones)) == len(zones),
             repair_delay_us=0,
             epoch=epoch,
@@ -247,6 +256,21 @@ def _found_shards(header: ShardHeader, places: Mapping[int, Id]) -> list[Written
         WrittenShard(number, places.get(number, anywhere), size_bytes, number in places)
         for number in range(header.scheme.total)
     ]
+
+
+def _pool(tx: Transaction, entries: Sequence[PackEntry], on_owned: bool) -> Pool:
+    """Whose a found pack is: its chunks' owner, if those are of one and it lies on stores with an owner."""
+    found = {
+        tuple(tx.one(_DOMAIN_OWNER, {"domain": domain}) or (None, "")) for domain in {e.domain_id for e in entries}
+    }
+    if len(found) != 1:
+        return HIVE
+    ((owner_id, kind),) = found
+    members = kind if kind in SERVICES else ""
+    if owner_id is None or not (on_owned or members):
+        return HIVE
+    tx.run(_OWNED, {"name": "owned-packs", "value": b"1"})
+    return Pool(bytes(owner_id), members)
 
 
 def _readable(pack: PackPlaces | None, on_stores: OnStores) -> bool:

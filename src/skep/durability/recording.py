@@ -19,8 +19,9 @@ from skep.chunks.pack import PackEntry
 from skep.chunks.scheme import Scheme
 from skep.db import Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.durability.catalog import batches
+from skep.durability.catalog import Wanted, batches
 from skep.durability.damage import queue_repair
+from skep.durability.pools import Pool
 
 _c, _p = s.chunks.c, s.packs.c
 
@@ -28,6 +29,11 @@ _PRESENT = prepared(
     sa.select(_c.id, _c.condemned_epoch).where(
         _c.domain_id == sa.bindparam("domain"), _c.id.in_(sa.bindparam("ids", expanding=True))
     )
+)
+_PRESENT_PLACES = prepared(
+    sa.select(_c.id, _c.condemned_epoch, _p.owner_id, _p.members, _p.scheme)
+    .join_from(s.chunks, s.packs, _p.id == _c.pack_id)
+    .where(_c.domain_id == sa.bindparam("domain"), _c.id.in_(sa.bindparam("ids", expanding=True)))
 )
 _PLACE = prepared(
     sa.select(_c.pack_id, _c.size_bytes).where(_c.domain_id == sa.bindparam("domain"), _c.id == sa.bindparam("chunk"))
@@ -82,6 +88,7 @@ def add_pack(
     live: tuple[int, int],
     shards: Sequence[WrittenShard],
     *,
+    pool: Pool,
     spread: bool,
     repair_delay_us: int,
     epoch: int,
@@ -106,6 +113,8 @@ def add_pack(
             "verified_us": None,
             "retired_us": None,
             "retired_epoch": None,
+            "owner_id": pool.owner_id,
+            "members": pool.members,
         },
     )
     tx.many(_INSERT_SHARD, [_shard_row(pack_id, shard) for shard in shards])
@@ -131,23 +140,33 @@ def add_chunks(
         _move(tx, entry, pack_id, tx.now_us, epoch)
 
 
-def sort_entries(tx: Transaction, entries: Sequence[PackEntry]) -> tuple[list[PackEntry], list[PackEntry]]:
+def sort_entries(
+    tx: Transaction, entries: Sequence[PackEntry], wanted: Wanted | None = None
+) -> tuple[list[PackEntry], list[PackEntry]]:
     """Split a new pack's entries: those without a row, and those whose row is condemned or lost and moves here.
 
-    A chunk that another pack holds already stays there and is garbage in this one: in neither list.
+    With ``wanted``, what lies elsewhere moves here too. A chunk that another pack holds already stays there and
+    is garbage in this one: in neither list.
     """
     by_domain: dict[Id, dict[bytes, PackEntry]] = {}
     for entry in entries:
         by_domain.setdefault(entry.domain_id, {})[entry.chunk_id] = entry
     fresh: list[PackEntry] = []
     moved: list[PackEntry] = []
-    for domain_id, wanted in by_domain.items():
-        present: dict[bytes, int | None] = {}
-        for part in batches(list(wanted)):
-            present.update(tx.rows(_PRESENT, {"domain": domain_id, "ids": list(part)}))
-        fresh += [entry for chunk_id, entry in wanted.items() if chunk_id not in present]
-        moved += [entry for chunk_id, entry in wanted.items() if present.get(chunk_id) is not None]
+    for domain_id, own in by_domain.items():
+        present: dict[bytes, bool] = {}
+        for part in batches(list(own)):
+            present.update(_present(tx, {"domain": domain_id, "ids": list(part)}, wanted))
+        fresh += [entry for chunk_id, entry in own.items() if chunk_id not in present]
+        moved += [entry for chunk_id, entry in own.items() if present.get(chunk_id)]
     return fresh, moved
+
+
+def _present(tx: Transaction, given: dict[str, object], wanted: Wanted | None) -> dict[bytes, bool]:
+    """Which of these chunks have a row, and whether it must not be relied on where it is."""
+    if wanted is None:
+        return {row[0]: row[1] is not None for row in tx.rows(_PRESENT, given)}
+    return {row[0]: row[1] is not None or not wanted.met_by(*row[2:]) for row in tx.rows(_PRESENT_PLACES, given)}
 
 
 def _shard_row(pack_id: bytes, shard: WrittenShard) -> dict[str, object]:

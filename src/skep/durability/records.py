@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
 from skep.chunks.scheme import Scheme
+from skep.durability.pools import HIVE, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class PackPlaces:
     scheme: Scheme
     size_bytes: int
     shards: tuple[ShardPlace, ...]
+    pool: Pool = HIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ The newest snapshot that can be read in full is loaded into an empty database. T
 listed, and the rows are made to agree with what really lies there:
 
 - stores are recognised by the marker in them, wherever they are mounted now; one that was added
-  since the snapshot gets a row;
+  since the snapshot gets a row. Whose it is nobody knows any more, so nothing new goes there until an
+  administrator activates it;
 - a pack that the snapshot does not know is read from its own index, and its chunks get their rows
   back where they have none (or one whose pack is gone): what was repacked since is found again.
   Chunks of accounts that the snapshot does not know stay unknown: nothing is left to open them;
@@ -185,7 +186,7 @@ def _store_row(found: FoundStore, name: str, now_us: int) -> dict[str, object]:
         "zone": name,
         "capacity_bytes": None,
         "used_bytes": 0,
-        "state": "active",
+        "state": "readonly",
         "owner_id": None,
         "created_us": now_us,
     }

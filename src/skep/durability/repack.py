@@ -22,6 +22,7 @@ from skep.chunks.pack import PackBuilder, PackEntry
 from skep.chunks.scheme import Scheme
 from skep.db import Database, Transaction, prepared
 from skep.db import schema as s
+from skep.durability.pools import HIVE, Pool
 from skep.durability.recording import leave_pack
 from skep.durability.records import Location
 from skep.durability.service import ChunkService
@@ -35,7 +36,7 @@ INDEX_FIXED_BYTES = 256
 _p, _c, _r = s.packs.c, s.chunks.c, s.repairs.c
 
 _CANDIDATES = prepared(
-    sa.select(_p.id, _p.scheme, _p.size_bytes, _p.live_bytes, _p.chunk_count)
+    sa.select(_p.id, _p.scheme, _p.owner_id, _p.members, _p.size_bytes, _p.live_bytes, _p.chunk_count)
     .where(
         _p.retired_us.is_(None),
         _p.live_bytes <= sa.bindparam("live_max"),
@@ -69,6 +70,7 @@ class Source:
     size_bytes: int
     live_bytes: int
     chunk_count: int
+    pool: Pool = HIVE
 
     @property
     def needed_bytes(self) -> int:
@@ -93,16 +95,16 @@ class Repacked:
 
 
 def choose(sources: Sequence[Source], pack_bytes: int, dead_ratio: float) -> list[Source]:
-    """A set of packs of one scheme whose live bytes fit one new pack; empty if it is not worth it.
+    """A set of packs of one scheme and pool whose live bytes fit one new pack; empty if it is not worth it.
 
     A pack is worth it when more than ``dead_ratio`` of it is garbage, or when it is small and
     there is another small one to join.
     """
-    by_scheme: dict[Scheme, list[Source]] = {}
+    by_kind: dict[tuple[Scheme, Pool], list[Source]] = {}
     for source in sources:
         if source.dead_ratio > dead_ratio or source.size_bytes <= SMALL_RATIO * pack_bytes:
-            by_scheme.setdefault(source.scheme, []).append(source)
-    for worth in by_scheme.values():
+            by_kind.setdefault((source.scheme, source.pool), []).append(source)
+    for worth in by_kind.values():
         chosen: list[Source] = []
         total = 0
         for source in worth:
@@ -153,12 +155,20 @@ class Repacker:
         before = self._clock.now_us() - age_us
         live_max = round(pack_bytes * (1 - self._dead_ratio))
         rows = await self._db.read(lambda tx: tx.rows(_CANDIDATES, {"live_max": live_max, "before": before}))
-        sources = [Source(row[0], Scheme.parse(row[1]), *row[2:]) for row in rows if row[0] not in self._passed_over]
+        sources = [
+            Source(row[0], Scheme.parse(row[1]), row[4], row[5], row[6], self._pool(row[2], row[3]))
+            for row in rows
+            if row[0] not in self._passed_over
+        ]
         chosen = choose(sources, pack_bytes, self._dead_ratio)
         if not chosen:
             return Repacked()
         with self._chunks.leases.hold():
             return await self._join(chosen)
+
+    def _pool(self, owner_id: bytes | None, members: str) -> Pool:
+        """Where a pack's chunks go now: its owner may have other stores, or none, since it was written."""
+        return HIVE if owner_id is None else self._chunks.pools.of_owner(bytes(owner_id), members)
 
     async def _join(self, sources: Sequence[Source]) -> Repacked:
         builder = PackBuilder(self._chunks.index_key, self._chunks.options.pack_bytes)
@@ -172,6 +182,7 @@ class Repacker:
             await self._chunks.write_repacked(
                 builder,
                 sources[0].scheme,
+                sources[0].pool,
                 lambda tx, new_pack: _repoint(tx, moves, new_pack, self._chunks.leases.epoch),
             )
         finally:

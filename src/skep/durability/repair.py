@@ -284,7 +284,7 @@ class Repairer:
             if pack is None:
                 return await self._db.write(lambda tx: finish_repair(tx, pack_id))
             _, layout = await self._chunks.packs.places(pack_id)
-            candidates = await self._chunks.stores.candidates()
+            candidates = await self._chunks.stores.candidates(self._chunks.pools.tiers(pack.pool))
             todo = plan(pack, self._standings(), candidates, layout.shard_file_bytes)
             todo = await self._move_off(pack, todo)
             if todo.rewrite:

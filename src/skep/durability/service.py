@@ -42,18 +42,20 @@ from skep.durability.leases import Leases
 from skep.durability.options import Counters, Options
 from skep.durability.packreader import PackReader
 from skep.durability.packs import OpenPack, PackRoom, Written
+from skep.durability.policies import Pools
+from skep.durability.pools import HIVE, Pool
 from skep.durability.reader import Reader
 from skep.durability.recording import add_chunks, add_pack, sort_entries
 from skep.durability.records import ChunkPlaces, Content
 from skep.durability.shardwriter import PutShards, ShardWriter
 from skep.durability.storeset import StoreSet
 from skep.durability.thresholds import ThresholdBook
-from skep.durability.writer import GroupWriter, Steps, StreamWriter, check_digests
+from skep.durability.writer import Groups, Steps, StreamWriter, check_digests
 from skep.stores.protocol import Buffer
 
 T = TypeVar("T")
 _log = get_logger("skep.durability")
-RecordPack: TypeAlias = Callable[[Transaction, Pack, Scheme, PutShards], None]
+RecordPack: TypeAlias = Callable[[Transaction, Pack, Scheme, Pool, PutShards], None]
 Repoint: TypeAlias = Callable[[Transaction, bytes], tuple[int, int]]
 """Points chunk rows at the pack of this id; returns the sealed bytes and the number of those it got."""
 
@@ -67,9 +69,17 @@ _SET_SCHEME = upsert(s.hive, ["name"], ["value"])
 class ChunkService:
     """Writes and reads content over a set of stores. Lives on one event loop."""
 
-    def __init__(self, db: Database, stores: StoreSet, master: MasterKey, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        stores: StoreSet,
+        master: MasterKey,
+        options: Options | None = None,
+        pools: Pools | None = None,
+    ) -> None:
         self.options = options or Options()
         self.stores = stores
+        self.pools = pools or Pools(db, stores)
         self.leases = Leases()
         self.counters = Counters()
         self.domains = Domains(db, master, self.options.sharing)
@@ -81,13 +91,14 @@ class ChunkService:
         self.thresholds = ThresholdBook(db)
         self._shards = ShardWriter(
             stores,
+            self.pools,
             self.thresholds,
             straggler_s=self.options.straggler_s,
             put_timeout_s=self.options.put_timeout_s,
         )
         self.room = PackRoom(self._keys.index_key, self.options.pack_bytes, self._write_pack, self.options.packs_max)
-        self._intake = Intake(db, self.room, self._threads, self.options.compression_level)
-        self._groups = GroupWriter(self._intake)
+        self._intake = Intake(db, self.room, self._threads, self.options.compression_level, self.pools)
+        self._groups = Groups(self._intake)
         self.cache = self._read_cache()
         """The read cache, if there is one."""
         self.packs = PackReader(
@@ -101,7 +112,8 @@ class ChunkService:
         self._loading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load what the database knows: the epoch, the scheme and the thresholds."""
+        """Load what the database knows: the epoch, the scheme, the thresholds, and where content may lie."""
+        await self.pools.load()
 
         def work(tx: Transaction) -> tuple[int, bytes | None]:
             self.thresholds.load(tx)
@@ -197,6 +209,7 @@ class ChunkService:
         """
         self._check_open()
         wanted = check_digests(digests)
+        pool = await self.pools.of_domain(domain.domain_id)
         head: list[Buffer] = []
         size = 0
         async for piece in stream:
@@ -206,10 +219,10 @@ class ChunkService:
                 raise QuotaExceeded(f"the upload passed the {limit_bytes} bytes that there is room for")
             if size > CHUNK_BYTES_MIN:
                 steps = Steps(step_bytes, save) if save is not None else None
-                writer = StreamWriter(self._intake, domain, scheme or self._scheme, wanted, limit_bytes, steps)
+                writer = StreamWriter(self._intake, domain, scheme or self._scheme, pool, wanted, limit_bytes, steps)
                 return self._counted(await writer.write(head, stream))
         body = head[0] if len(head) == 1 else b"".join(head)
-        (content,) = await self._groups.write(domain, [body], scheme or self._scheme, wanted)
+        (content,) = await self._groups.write(pool, domain, [body], scheme or self._scheme, wanted)
         return self._counted(content)
 
     async def write_many(
@@ -222,7 +235,8 @@ class ChunkService:
     ) -> list[Content]:
         """Store bodies that are all there with as few durable writes as they need."""
         self._check_open()
-        contents = await self._groups.write(domain, bodies, scheme or self._scheme, check_digests(digests))
+        pool = await self.pools.of_domain(domain.domain_id)
+        contents = await self._groups.write(pool, domain, bodies, scheme or self._scheme, check_digests(digests))
         return [self._counted(content) for content in contents]
 
     def _check_open(self) -> None:
@@ -292,17 +306,18 @@ class ChunkService:
 
     async def _write_pack(self, pack: OpenPack) -> Written:
         """Close, code, put, record: what makes the chunks of one open pack durable."""
-        return await self._close_and_put(pack.builder, pack.scheme, self._record_new, is_followed=True)
+        return await self._close_and_put(pack.builder, pack.scheme, pack.pool, self._record_new, is_followed=True)
 
-    async def write_repacked(self, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
+    async def write_repacked(self, builder: PackBuilder, scheme: Scheme, pool: Pool, repoint: Repoint) -> None:
         """Make a pack of chunks that have rows already durable, and point their rows at it."""
-        written = await self._close_and_put(builder, scheme, partial(self._record_repacked, repoint), is_followed=False)
+        record = partial(self._record_repacked, repoint)
+        written = await self._close_and_put(builder, scheme, pool, record, is_followed=False)
         await written.finish()
         if written.recorded is not None:
             written.recorded.result()
 
     async def _close_and_put(
-        self, builder: PackBuilder, scheme: Scheme, record: RecordPack, *, is_followed: bool
+        self, builder: PackBuilder, scheme: Scheme, pool: Pool, record: RecordPack, *, is_followed: bool
     ) -> Written:
         """``is_followed``: whoever waits for the pack commits something next."""
 
@@ -315,12 +330,12 @@ class ChunkService:
         pack_id, size_bytes = closed.id, closed.size_bytes
         self.on_their_way.add(pack_id)
         try:
-            outcome = await self._shards.put(pack_id, scheme, shards)
+            outcome = await self._shards.put(pack_id, scheme, shards, pool)
             recorded = self._db.write_in_order(
-                lambda tx: record(tx, closed, scheme, outcome), with_next=small and is_followed
+                lambda tx: record(tx, closed, scheme, pool, outcome), with_next=small and is_followed
             )
             if recorded is None:
-                await self._db.write(lambda tx: record(tx, closed, scheme, outcome))
+                await self._db.write(lambda tx: record(tx, closed, scheme, pool, outcome))
                 self.on_their_way.discard(pack_id)
             else:
                 recorded.add_done_callback(lambda _: self._recorded(pack_id, recorded))
@@ -328,6 +343,7 @@ class ChunkService:
             self.on_their_way.discard(pack_id)
             raise
         self.counters.stored_bytes += size_bytes
+        self.pools.any_owned = self.pools.any_owned or pool != HIVE
         return Written(closed, outcome.late, recorded)
 
     def _recorded(self, pack_id: bytes, rows: asyncio.Future[None]) -> None:
@@ -337,21 +353,23 @@ class ChunkService:
         if error is not None:
             _log.error("the rows of a pack were not recorded", pack=pack_id.hex(), error=str(error))
 
-    def _record_new(self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards) -> None:
-        fresh, moved = sort_entries(tx, pack.entries)
+    def _record_new(self, tx: Transaction, pack: Pack, scheme: Scheme, pool: Pool, outcome: PutShards) -> None:
+        wanted = catalog.Wanted(pool, scheme) if self.pools.any_owned or pool != HIVE else None
+        fresh, moved = sort_entries(tx, pack.entries, wanted)
         used = [*fresh, *moved]
         live = (sum(entry.size_bytes for entry in used), len(used))
-        self._insert_pack(tx, pack, scheme, outcome, live)
+        self._insert_pack(tx, pack, scheme, pool, outcome, live)
         add_chunks(tx, pack.id, fresh, moved, self.leases.epoch)
 
     def _record_repacked(
-        self, repoint: Repoint, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards
+        self, repoint: Repoint, tx: Transaction, pack: Pack, scheme: Scheme, pool: Pool, outcome: PutShards
     ) -> None:
-        self._insert_pack(tx, pack, scheme, outcome, repoint(tx, pack.id))
+        self._insert_pack(tx, pack, scheme, pool, outcome, repoint(tx, pack.id))
 
     def _insert_pack(
-        self, tx: Transaction, pack: Pack, scheme: Scheme, outcome: PutShards, live: tuple[int, int]
+        self, tx: Transaction, pack: Pack, scheme: Scheme, pool: Pool, outcome: PutShards, live: tuple[int, int]
     ) -> None:
+        self.pools.note_owned(tx, pool)
         add_pack(
             tx,
             pack.id,
@@ -359,6 +377,7 @@ class ChunkService:
             pack.size_bytes,
             live,
             outcome.shards,
+            pool=pool,
             spread=outcome.spread,
             repair_delay_us=round(self.options.repair_delay_s * 1e6),
             epoch=self.leases.epoch,

@@ -13,11 +13,20 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from skep.base.errors import QuorumNotReached, SkepError, StoreFull, StoreReadOnly, StoreUnavailable
+from skep.base.errors import (
+    QuorumNotReached,
+    SkepError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    TooFewMembers,
+)
 from skep.base.ids import Id
 from skep.chunks.scheme import Scheme
 from skep.chunks.shard import Shard
 from skep.durability.placement import Candidate, Placement, place
+from skep.durability.policies import Pools
+from skep.durability.pools import Pool
 from skep.durability.recording import WrittenShard
 from skep.durability.records import shard_key
 from skep.durability.storeset import StoreSet
@@ -39,35 +48,36 @@ class ShardWriter:
     """Writes packs' shards to the stores of a hive."""
 
     def __init__(
-        self, stores: StoreSet, thresholds: ThresholdBook, *, straggler_s: float, put_timeout_s: float
+        self, stores: StoreSet, pools: Pools, thresholds: ThresholdBook, *, straggler_s: float, put_timeout_s: float
     ) -> None:
         self._stores = stores
+        self._pools = pools
         self._thresholds = thresholds
         self._straggler_s = straggler_s
         self._put_timeout_s = put_timeout_s
 
-    async def put(self, pack_id: bytes, scheme: Scheme, shards: Sequence[Shard]) -> PutShards:
-        """Make the shards durable at quorum or better.
+    async def put(self, pack_id: bytes, scheme: Scheme, shards: Sequence[Shard], pool: Pool) -> PutShards:
+        """Make the shards durable at quorum or better, on stores of the pool.
 
         Raises QuorumNotReached (too few stores took theirs), StoreFull (none has room) or StoreReadOnly.
         """
         size_bytes = max(shard.size_bytes for shard in shards)
-        candidates = await self._stores.candidates()
+        candidates = await self._stores.candidates(self._pools.tiers(pool))
         placement = place(pack_id, len(shards), size_bytes, candidates)
-        self._check_reachable(scheme, candidates, placement)
+        self._check_reachable(scheme, candidates, placement, pool)
         if len(shards) == 1:
             written = [await self._put_one(pack_id, shards[0], placement.stores[0], candidates, placement.stores)]
             late: tuple[asyncio.Task[WrittenShard], ...] = ()
         else:
             written, late = await self._put_all(pack_id, scheme, shards, placement, candidates)
         try:
-            spread = self._check_stored(scheme, written)
+            spread = self._check_stored(scheme, written, pool)
         except SkepError:
             await _end(late)
             raise
         return PutShards(tuple(written), spread, late)
 
-    def _check_stored(self, scheme: Scheme, written: Sequence[WrittenShard]) -> bool:
+    def _check_stored(self, scheme: Scheme, written: Sequence[WrittenShard], pool: Pool) -> bool:
         """Whether the stored shards lie in distinct zones. Raises QuorumNotReached when they are too few."""
         stored = [shard for shard in written if shard.stored]
         wanted = self._thresholds.of(scheme).wanted
@@ -84,19 +94,39 @@ class ShardWriter:
                 needed=wanted,
             )
         zones = [member.zone for shard in stored if (member := self._stores.get(shard.store_id)) is not None]
-        self._check_zones(scheme, set(zones))
+        self._check_zones(scheme, set(zones), pool)
         return len(set(zones)) == len(zones)
 
-    def _check_reachable(self, scheme: Scheme, candidates: Sequence[Candidate], placement: Placement) -> None:
+    def _check_reachable(
+        self, scheme: Scheme, candidates: Sequence[Candidate], placement: Placement, pool: Pool
+    ) -> None:
         if not candidates:
-            raise QuorumNotReached("no store takes writes now: see `skep store ls`", stored=0, needed=scheme.total)
+            raise QuorumNotReached(self._why_none(pool), stored=0, needed=scheme.total)
+        if pool.members and len(candidates) < scheme.total:
+            raise TooFewMembers(
+                f"{len(candidates)} members take writes now and {scheme.total} replicas are asked for: ask for fewer, "
+                "or add members with `skep store add --mine` or `skep agent invite --mine`",
+                there_are=len(candidates),
+                needed=scheme.total,
+            )
         if len(placement.stores) < scheme.total:
             raise StoreFull("the stores have no room for another pack: add one with `skep store add`, or free some")
-        self._check_zones(scheme, {each.zone for each in candidates})
+        self._check_zones(scheme, {each.zone for each in candidates}, pool)
 
-    def _check_zones(self, scheme: Scheme, zones: Collection[str]) -> None:
-        """A pack over fewer than k zones does not outlive one of them: only a hive that has no more may do that."""
-        there_are = len({member.zone for member in self._stores if member.state != "lost"})
+    def _why_none(self, pool: Pool) -> str:
+        tier_of = self._pools.tiers(pool)
+        if any(tier_of(member) is not None for member in self._stores):
+            return "no store takes writes now: see `skep store ls`"
+        if pool.members:
+            return "there are no members for this: add one with `skep store add --mine` or `skep agent invite --mine`"
+        return (
+            "no store may hold this content: see `skep placement show`, and `skep store add --mine` for one of your own"
+        )
+
+    def _check_zones(self, scheme: Scheme, zones: Collection[str], pool: Pool) -> None:
+        """A pack over fewer than k zones does not outlive one of them: only a pool that has no more may do that."""
+        tier_of = self._pools.tiers(pool)
+        there_are = len({each.zone for each in self._stores if each.state != "lost" and tier_of(each) is not None})
         if len(zones) < min(scheme.data_shards, there_are):
             raise QuorumNotReached(
                 f"{len(zones)} zones take writes now and {scheme.name} needs {scheme.data_shards}: see `skep store ls`",

@@ -1,4 +1,4 @@
-"""The ``snapshot`` worker: puts an encrypted copy of the metadata on the stores. See snapshots.py."""
+"""The ``snapshot`` worker: puts an encrypted copy of the metadata on the hive's own stores. See snapshots.py."""
 
 from __future__ import annotations
 
@@ -169,13 +169,14 @@ class Snapshotter:
         What has no head anywhere is unfinished: being written while it is newer than the newest head,
         left behind by a crash when it is older. While a store is down it may be the one with the head.
         """
-        members = [member for member in self._chunks.stores if member.store is not None and not member.down]
+        own = [member for member in self._chunks.stores if member.owner_id is None]
+        members = [member for member in own if member.store is not None and not member.down]
         held = {member.id: await self._held(member) for member in members}
         heads = sorted({snapshot_id for keys in held.values() for snapshot_id, name in keys if name == "head"})
         if not heads:
             return 0
         old = set(heads[: -self._keep])
-        if len(members) == len(self._chunks.stores):
+        if len(members) == len(own):
             found = {snapshot_id for keys in held.values() for snapshot_id, _ in keys}
             old |= {each for each in found if each < heads[-1] and each not in heads}
         for member in members:

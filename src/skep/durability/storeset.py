@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -36,7 +37,7 @@ from skep.db import schema as s
 from skep.durability.member import FAILURES_UNTIL_DOWN, RESERVE_BYTES, Member
 from skep.durability.placement import Candidate
 from skep.durability.reputation import Reputation, after_audit
-from skep.durability.terms import Terms
+from skep.durability.terms import Terms, factor
 from skep.stores.identity import claimable
 from skep.stores.pacing import paced
 from skep.stores.protocol import Store, Usage
@@ -95,7 +96,10 @@ class StoreSet:
         *,
         clock: Clock | None = None,
         reserve_bytes: int = RESERVE_BYTES,
+        prefer_cheap: float = 0.0,
     ) -> None:
+        """``prefer_cheap``: how much placement leans to cheaper stores; 0: not at all, 1: in proportion."""
+        self._prefer_cheap = prefer_cheap
         self._clock = clock or SystemClock()
         self._reserve_bytes = reserve_bytes
         self._db = db
@@ -286,12 +290,16 @@ class StoreSet:
             member.note_latency(self._clock.monotonic_s() - started)
         return result
 
-    async def candidates(self) -> list[Candidate]:
-        """Stores that may take shards now, with what placement needs to know of them."""
+    async def candidates(self, tier_of: Callable[[Member], int | None] | None = None) -> list[Candidate]:
+        """Stores that may take shards now, with what placement needs to know of them.
+
+        ``tier_of`` says which may for these shards, and how willingly; without it the hive's own may, all alike.
+        """
         now = self._clock.monotonic_s()
         usable = []
         for member in list(self._members.values()):
-            if member.state != "active" or member.resting:
+            tier = _hives_own(member) if tier_of is None else tier_of(member)
+            if tier is None or member.state != "active" or member.resting:
                 continue
             if member.store is None:
                 await self._try_open(member)
@@ -299,8 +307,17 @@ class StoreSet:
                 await self.refresh_usage(member)
             if not member.down:
                 weight = member.weight * member.reputation.factor
-                usable.append(Candidate(member.id, member.zone, weight, member.free_bytes))
-        return usable
+                usable.append(Candidate(member.id, member.zone, weight, member.free_bytes, tier))
+        return self._thrifty(usable)
+
+    def _thrifty(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Let what is cheaper weigh more, as far as the hive prefers it."""
+        if not self._prefer_cheap:
+            return candidates
+        prices = {each.store_id: self._members[each.store_id].terms.price_stored for each in candidates}
+        return [
+            replace(each, weight=each.weight * factor(prices, each.store_id, self._prefer_cheap)) for each in candidates
+        ]
 
     async def add(
         self,
@@ -422,6 +439,10 @@ class StoreSet:
         del self._members[member.id]
         if member.store is not None:
             await member.store.close()
+
+
+def _hives_own(member: Member) -> int | None:
+    return 0 if member.owner_id is None else None
 
 
 def _set_rates(member: Member, store: Store | None = None) -> None:

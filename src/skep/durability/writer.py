@@ -26,6 +26,7 @@ from skep.chunks.scheme import Scheme
 from skep.chunks.split import cuts, split_whole
 from skep.crypto.keys import DomainKeys
 from skep.durability.intake import Intake, PlainChunk, Stored, identify
+from skep.durability.pools import Pool
 from skep.durability.records import Content
 from skep.stores.protocol import Buffer
 
@@ -148,6 +149,7 @@ class StreamWriter:
         intake: Intake,
         keys: DomainKeys,
         scheme: Scheme,
+        pool: Pool,
         digests: Sequence[str],
         limit_bytes: int | None,
         steps: Steps | None = None,
@@ -155,6 +157,7 @@ class StreamWriter:
         self._intake = intake
         self._keys = keys
         self._scheme = scheme
+        self._pool = pool
         self._limit_bytes = limit_bytes
         self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in digests}
         self._stored = Stored()
@@ -282,7 +285,7 @@ class StreamWriter:
         async with self._cutting:
             chunks = await self._intake.run(self._identify, window, following)
         async with self._sealing:
-            await self._intake.store(self._keys, chunks, self._scheme, self._stored)
+            await self._intake.store(self._keys, chunks, self._scheme, self._pool, self._stored)
             self._refs += [chunk.ref for chunk in chunks]
             self._refs_bytes += sum(len(chunk.data) for chunk in chunks)
             if digesting is not None:
@@ -333,10 +336,11 @@ class _Waiting:
 
 
 class GroupWriter:
-    """Group commit: bodies that arrive while a durable write runs share the next one."""
+    """Group commit: bodies that arrive while a durable write runs share the next one. All are of one pool."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, pool: Pool) -> None:
         self._intake = intake
+        self._pool = pool
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -428,13 +432,50 @@ class GroupWriter:
             entry = sets.setdefault((waiting.keys.domain_id, waiting.scheme), (waiting.keys, []))
             entry[1].extend(_flat(chunks))
         for (_, scheme), (keys, chunks_of_set) in sets.items():
-            await self._intake.store(keys, chunks_of_set, scheme, stored)
+            await self._intake.store(keys, chunks_of_set, scheme, self._pool, stored)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits and nothing runs."""
+        return not self._queue and not self._running
 
     async def close(self) -> None:
         """Take no more and wait for what is under way."""
         self._closed = True
         while self._running:
             await asyncio.wait(self._running)
+
+
+class Groups:
+    """A group writer for each pool, so that slow or failing stores of one hold up nobody else."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._writers: dict[Pool, GroupWriter] = {}
+        self._closed = False
+
+    @property
+    def queued(self) -> int:
+        """Callers that wait for a group."""
+        return sum(writer.queued for writer in self._writers.values())
+
+    async def write(
+        self, pool: Pool, keys: DomainKeys, bodies: Sequence[Buffer], scheme: Scheme, digests: Collection[str] = ()
+    ) -> list[Content]:
+        """Make whole bodies durable in a pool; returns one Content for each, in order."""
+        if self._closed:
+            raise ShuttingDown("the hive is stopping: send this again when it is back")
+        writer = self._writers.get(pool)
+        if writer is None:
+            self._writers = {pool: each for pool, each in self._writers.items() if not each.idle}
+            writer = self._writers[pool] = GroupWriter(self._intake, pool)
+        return await writer.write(keys, bodies, scheme, digests)
+
+    async def close(self) -> None:
+        """Take no more and wait for what is under way."""
+        self._closed = True
+        for writer in list(self._writers.values()):
+            await writer.close()
 
 
 def _own_copy(error: BaseException) -> BaseException:
