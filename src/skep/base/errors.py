@@ -305,6 +305,12 @@ class InUse(Conflict):
     code = "in-use"
 
 
+class UnsafeLayout(Conflict):
+    """So many shards of a pack would share an account, a household or a disk that losing it loses data."""
+
+    code = "unsafe-layout"
+
+
 class IdentityInUse(Conflict):
     """Another computer is connected with the same agent's key: one of the two is a copy."""
 

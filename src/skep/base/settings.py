@@ -88,6 +88,8 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_timeout_s: Positive
     store_retries: Annotated[int, Meta(ge=0, le=20)]
     reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)]
+    layout_lint: Literal["warn", "refuse"]
+    prefer_cheap: Annotated[float, Meta(ge=0, le=10)]
     lost_after_s: Seconds
     grace_s: Seconds
 
@@ -183,6 +185,17 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     users_invite: bool
 
 
+class OwnershipSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Stores of users' own."""
+
+    drivers: tuple[str, ...]
+    directories: tuple[str, ...]
+    private_networks: bool
+    stores_max: CountOrNone
+    placements: tuple[Literal["hive", "own-first", "mixed", "own"], ...]
+    own_is_free: bool
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What goes on in the background, and how gently."""
 
@@ -223,6 +236,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     events: EventSettings
     agents: AgentSettings
+    ownership: OwnershipSettings
     workers: WorkerSettings
     log: LogSettings
 

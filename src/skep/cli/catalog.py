@@ -82,6 +82,11 @@ _section(
 _section("Storage", "store_commands", store="The places that hold the hive's data: directories, buckets, clouds.")
 _section("Storage", "cloud_commands", cloud="Accounts at cloud providers that the hive may use.")
 _section("Storage", "scheme_commands", scheme="How data is spread over the stores.")
+_section(
+    "Storage",
+    "placement_commands",
+    placement="Which stores may hold whose content: the hive's, one's own, or both.",
+)
 _section("Storage", "agent_commands", agent="Lend disk to a hive from this computer, and see who lends.")
 _section(
     "Storage",

@@ -40,6 +40,7 @@ def _count(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.argument("scheme", metavar="SCHEME")
 @click.option("--repair-at", metavar="N|default", callback=_count, help="Repair a pack that has N good shards left.")
 @click.option("--wanted", metavar="N|default", callback=_count, help="Acknowledge a write when N shards are durable.")
+@click.option("--force", is_flag=True, help="Even if the hive refuses so much on one disk or account.")
 @click.option("--thresholds-only", is_flag=True, help="Set these counts of SCHEME and leave new data as it is.")
 @with_hive
 def scheme_set(
@@ -49,6 +50,7 @@ def scheme_set(
     repair_at: int | str | None,
     wanted: int | str | None,
     thresholds_only: bool,
+    force: bool,
 ) -> None:
     """Spread new data so from now on.
 
@@ -75,6 +77,8 @@ def scheme_set(
     thresholds = {name: None if count == "default" else count for name, count in given.items() if count is not None}
     if thresholds_only:
         thresholds["thresholds_only"] = True
+    if force:
+        thresholds["force"] = True
     changed = hive.administration.set_scheme(scheme, **thresholds)  # type: ignore[arg-type]
     _warn(output, changed)
     if thresholds_only:
@@ -111,6 +115,8 @@ def scheme_mine(output: Output, hive: Hive, scheme: str | None, space: str | Non
 def _warn(output: Output, found: dict[str, Any]) -> None:
     if found["warning"]:
         output.note(found["warning"])
+    for finding in found["findings"]:
+        output.note(f"careful: {finding}")
 
 
 def _of_all(found: dict[str, Any]) -> str:

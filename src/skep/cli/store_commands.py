@@ -27,6 +27,7 @@ def store() -> None:
 def _row(known: dict[str, Any]) -> list[str]:
     return [
         shown(known["name"]),
+        _owner(known),
         shown(known["zone"]),
         known["state"],
         human_size(known["used_bytes"]),
@@ -38,6 +39,10 @@ def _row(known: dict[str, Any]) -> list[str]:
     ]
 
 
+def _owner(known: dict[str, Any]) -> str:
+    return "the hive" if known["owner_id"] is None else shown(known["owner"] or "nobody (deleted)")
+
+
 def _audited(standing: dict[str, Any]) -> str:
     """How much of what it was asked for it had, and when it was asked last."""
     if not standing["audits"]:
@@ -47,18 +52,19 @@ def _audited(standing: dict[str, Any]) -> str:
 
 
 def _table(stores: list[dict[str, Any]]) -> str:
-    heads = ["name", "zone", "state", "used", "free", "health", "latency", "audits", "url"]
+    heads = ["name", "owner", "zone", "state", "used", "free", "health", "latency", "audits", "url"]
     return table(heads, map(_row, stores), right=["used", "free", "latency"]) or "no stores yet: `skep store add`"
 
 
 @store.command("ls")
+@click.option("--mine", is_flag=True, help="Your own alone.")
 @with_hive
-def store_ls(output: Output, hive: Hive) -> None:
-    """List the stores: zone, state, room, health, latency.
+def store_ls(output: Output, hive: Hive, mine: bool) -> None:
+    """List the stores: owner, zone, state, room, health, latency.
 
-    Of 100 reads 95 are faster than the latency shown.
+    Administrators see all of them, others their own. Of 100 reads 95 are faster than the latency shown.
     """
-    found = hive.administration.stores()
+    found = hive.stores.all(mine=mine)
     output.value(found, lambda: _table(found))
 
 
@@ -71,6 +77,9 @@ def store_ls(output: Output, hive: Hive) -> None:
 @click.option(
     "--secret-stdin", is_flag=True, help="Read the secret (of a key, or a password) from standard input, not a prompt."
 )
+@click.option("--mine", is_flag=True, help="As your own store, for your own content.")
+@click.option("--owner", metavar="USER", help="As that user's own (administrators).")
+@click.option("--force", is_flag=True, help="Even if the hive refuses so much on one disk or account (administrators).")
 @with_hive
 def store_add(
     output: Output,
@@ -81,8 +90,14 @@ def store_add(
     capacity: int | None,
     key_id: str | None,
     secret_stdin: bool,
+    mine: bool,
+    owner: str | None,
+    force: bool,
 ) -> None:
     """Use a place from now on.
+
+    Users add stores of their own, which hold their content (`skep placement`); administrators those of the hive,
+    and with --mine their own.
 
     The shards of one pack go to different zones: give stores that can be lost together the same zone.
     Secrets never go into the URL: with --key-id the secret key is asked for, or taken from the variable
@@ -101,11 +116,37 @@ def store_add(
     if url.rstrip("/") in _CLOUDS:
         from skep.cli.cloud_commands import granted
 
-        if any(known["name"] == name for known in hive.administration.stores()):
+        if any(known["name"] == name for known in hive.stores.all()):
             raise AlreadyExists(f"a store named {name!r} is there: `skep store ls` shows it")
         url = granted(output, hive, url.partition(":")[0])["url"]
-    made = hive.administration.add_store(name, url, zone or name, capacity, secret)
+    send = {"name": name, "url": url, "zone": zone or name, "capacity_bytes": capacity, "secret": secret}
+    made = hive.stores.add({**send, "mine": mine, "owner": owner, "force": force})
+    for warning in made["warnings"]:
+        output.note(f"careful: {warning}")
     output.value(made, lambda: _table([made]))
+
+
+@store.command("lint")
+@click.option("--mine", is_flag=True, help="Of your own content alone.")
+@with_hive
+def store_lint(output: Output, hive: Hive, mine: bool) -> int:
+    """Look for stores that are lost together and hold too much.
+
+    Stores on one disk, in one account or one household are lost together, whatever zones they were given. Shows
+    where that would cost data, how many packs it would cost now, and shards where the policy does not let them lie.
+    Exits with 1 when there is something.
+    """
+    found = hive.stores.lint(mine=mine)
+    output.value(found, lambda: _lint_text(found))
+    return DONE if found["clean"] else FAILED
+
+
+def _lint_text(found: dict[str, Any]) -> str:
+    rows = [
+        [each["kind"], shown(each["owner"] or "the hive"), str(each["packs"]), shown(each["message"])]
+        for each in found["findings"]
+    ]
+    return table(["kind", "content of", "packs now", "what"], rows, right=["packs now"]) or "nothing is wrong"
 
 
 @store.command("readonly")
@@ -151,7 +192,7 @@ def store_lost(output: Output, hive: Hive, name: str, yes: bool) -> None:
 
 
 def _set_state(output: Output, hive: Hive, name: str, state: str) -> None:
-    changed = hive.administration.set_store_state(name, state)
+    changed = hive.stores.set_state(name, state)
     output.value(changed, lambda: _table([changed]))
 
 
@@ -167,7 +208,7 @@ store.add_command(store_cost)
 def store_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
     """Forget a store that holds nothing any more; drain it first."""
     confirmed(f"Forget the store {shown(name)}?", yes)
-    hive.administration.remove_store(name)
+    hive.stores.remove(name)
     output.value({"removed": name})
 
 
@@ -222,7 +263,7 @@ def _check_named(output: Output, name: str, hive_url: str | None) -> list[dict[s
     from skep.cli.connecting import open_hive
 
     with open_hive(hive_url) as hive:
-        report = hive.administration.check_store(name)["report"]
+        report = hive.stores.check(name)["report"]
     results: list[dict[str, Any]] = report["results"] if isinstance(report, dict) else report
     for result in results:
         output.step(_result_line(result))

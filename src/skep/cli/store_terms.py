@@ -24,6 +24,7 @@ NONE = "none"
 @click.option("--price-up", metavar="PRICE|none", help="For a gigabyte sent to it.")
 @click.option("--price-down", metavar="PRICE|none", help="For a gigabyte read from it.")
 @click.option("--jurisdiction", metavar="TEXT", help="Whose law it lies under, such as DE.")
+@click.option("--household", metavar="TEXT", help="Which home or office it stands in.")
 @click.option("--up", metavar="SIZE|none", help="Send at most so much in a second, such as 5MB.")
 @click.option("--down", metavar="SIZE|none", help="Read at most so much in a second.")
 @click.option(
@@ -50,17 +51,17 @@ def store_set(output: Output, hive: Hive, /, name: str, **given: str | None) -> 
         changes["capacity_bytes"] = _size(given["capacity"])
     named = {key: value for key, value in given.items() if key not in ("zone", "capacity") and value is not None}
     if named:
-        changes["terms"] = {**hive.administration.store(name)["terms"], **dict(map(_term, named.items()))}
+        changes["terms"] = {**hive.stores.get(name)["terms"], **dict(map(_term, named.items()))}
     if not changes:
         raise BadInput("nothing to change: see skep store set --help")
-    made = hive.administration.change_store(name, **changes)
+    made = hive.stores.change(name, **changes)
     output.value(made, lambda: _terms_text(made))
 
 
 def _term(pair: tuple[str, str]) -> tuple[str, object]:
     option, text = pair
     match option:
-        case "jurisdiction":
+        case "jurisdiction" | "household":
             return option, text
         case "cache":
             return option, {"on": True, "off": False}.get(text)
@@ -93,6 +94,7 @@ def _terms_text(known: dict[str, Any]) -> str:
         ["a GB sent", str(terms.get("price_up") or "-")],
         ["a GB read", str(terms.get("price_down") or "-")],
         ["jurisdiction", shown(terms.get("jurisdiction") or "-")],
+        ["household", shown(terms.get("household") or "-")],
         ["sends at most, in a second", human_size(terms.get("up_bytes_per_s"))],
         ["reads at most, in a second", human_size(terms.get("down_bytes_per_s"))],
         ["is cached", "yes" if known["cached"] else "no"],
@@ -101,14 +103,15 @@ def _terms_text(known: dict[str, Any]) -> str:
 
 
 @click.command("cost")
+@click.option("--mine", is_flag=True, help="Of your own stores alone.")
 @with_hive
-def store_cost(output: Output, hive: Hive) -> None:
+def store_cost(output: Output, hive: Hive, mine: bool) -> None:
     """Show what each store costs: the month so far, and its forecast.
 
     The forecast takes it that what is kept stays and that traffic goes on as it has so far. Prices are set
     with `skep store set`.
     """
-    found = hive.administration.costs()
+    found = hive.stores.costs(mine=mine)
     output.value(found, lambda: _costs_text(found))
 
 

@@ -1,4 +1,4 @@
-"""What administrators do: stores, scheme, workers, and jobs (scrub, repair, gc, fsck)."""
+"""What administrators do: agents, scheme, workers, and jobs (scrub, repair, gc, fsck)."""
 
 from __future__ import annotations
 
@@ -25,39 +25,6 @@ class Administration:
     def status(self) -> Record:
         """How the hive is: stores, workers, counts."""
         return self._record("GET", f"{ADMIN}/status")
-
-    def stores(self) -> list[Record]:
-        """All stores with their health and room."""
-        return list(self._record("GET", f"{ADMIN}/stores")["stores"])
-
-    def store(self, name: str) -> Record:
-        """A store by name or id, asked for its room now."""
-        return self._record("GET", _store(name))
-
-    def add_store(self, name: str, url: str, zone: str, capacity_bytes: int | None, secret: str | None) -> Record:
-        """Use a place from now on. Raises InvalidStoreUrl, AlreadyExists, StoreUnavailable."""
-        send = {"name": name, "url": url, "zone": zone, "capacity_bytes": capacity_bytes, "secret": secret}
-        return self._record("POST", f"{ADMIN}/stores", send)
-
-    def set_store_state(self, name: str, state: str) -> Record:
-        """Make a store active, readonly, draining or lost."""
-        return self._record("PATCH", _store(name), {"state": state})
-
-    def change_store(self, name: str, **changes: object) -> Record:
-        """Change facts of a store: ``zone``, ``capacity_bytes``, ``terms``."""
-        return self._record("PATCH", _store(name), changes)
-
-    def costs(self) -> Record:
-        """What the stores cost this month, and the forecast."""
-        return self._record("GET", f"{ADMIN}/costs")
-
-    def remove_store(self, name: str) -> None:
-        """Forget a store. Raises InUse while it holds shards."""
-        self._caller.json("DELETE", _store(name))
-
-    def check_store(self, name: str) -> Record:
-        """Run the conformance suite on one of the hive's stores; ``passed`` and a ``report``."""
-        return self._record("POST", f"{_store(name)}/check")
 
     def invite_agent(self, send: Mapping[str, object]) -> Record:
         """Make an invitation for a computer that lends disk; its ``token`` is told once."""
@@ -154,7 +121,3 @@ class Administration:
     def _record(self, method: str, path: str, send: object = None) -> Record:
         found: Record = self._caller.json(method, path, send=send)
         return found
-
-
-def _store(name: str) -> str:
-    return f"{ADMIN}/stores/{quote(name, safe='')}"

@@ -18,6 +18,7 @@ from skep.client.live import Live
 from skep.client.retries import Cancel
 from skep.client.sessions import Session, TokenKeeper
 from skep.client.shares import Shares
+from skep.client.stores import Stores
 from skep.client.transport import Transport, parse_address
 
 
@@ -33,6 +34,7 @@ class Hive:
         self.clouds = Clouds(caller)
         self.files = Files(caller)
         self.shares = Shares(caller)
+        self.stores = Stores(caller)
         self.live = Live(caller)
 
     @classmethod

@@ -46,7 +46,12 @@ _INSERT = insert_new(s.cloud_grants)
 _RENEW = prepared(
     sa.update(s.cloud_grants)
     .where(_g.id == sa.bindparam("grant"))
-    .values(sealed_tokens=sa.bindparam("sealed"), label=sa.bindparam("called"), refreshed_us=sa.bindparam("now"))
+    .values(
+        sealed_tokens=sa.bindparam("sealed"),
+        label=sa.bindparam("called"),
+        user_id=sa.bindparam("by"),
+        refreshed_us=sa.bindparam("now"),
+    )
 )
 _DELETE = prepared(sa.delete(s.cloud_grants).where(_g.id == sa.bindparam("grant")))
 
@@ -123,22 +128,33 @@ class CloudGrants:
         return provider_of(name) if app is None else app.provider
 
     async def add(
-        self, provider: str, account: str, label: str, user_id: Id, tokens: Tokens, *, relink: bool
+        self,
+        provider: str,
+        account: str,
+        label: str,
+        user_id: Id,
+        tokens: Tokens,
+        *,
+        relink: bool,
+        of_others: bool = True,
     ) -> GrantInfo:
         """Keep what a login brought.
 
-        An account that is a store already is refused with AlreadyExists, unless ``relink`` asks for new tokens for it.
+        An account that is a store already is refused with AlreadyExists, unless ``relink`` asks for new tokens for it;
+        those of other people's grants only where ``of_others`` lets them.
         """
         known = self._grants.get((provider, account))
         if known is not None:
-            if not relink and self._in_use(known.info.url):
+            theirs = known.info.user_id == user_id
+            if self._in_use(known.info.url) and not (relink and (theirs or of_others)):
                 raise AlreadyExists(
                     f"The account {label!r} is a store of this hive already: take another account, or renew its grant "
                     f"with `skep cloud login {provider} --relink`."
                 )
             async with known.lock:
                 known.tokens = tokens
-                known.info = replace(known.info, label=label)
+                keeps = self._in_use(known.info.url)  # whose store it is stays as it was
+                known.info = replace(known.info, label=label, user_id=known.info.user_id if keeps else user_id)
                 await self._save(known)
             return known.info
         now = self._clock.now_us()
@@ -202,7 +218,7 @@ class CloudGrants:
 
     async def _save(self, grant: _Grant) -> None:
         info, sealed, now = grant.info, self._sealed(grant.info.id, grant.tokens), self._clock.now_us()
-        row = {"grant": info.id, "sealed": sealed, "called": info.label, "now": now}
+        row = {"grant": info.id, "sealed": sealed, "called": info.label, "by": info.user_id, "now": now}
         await self._db.write(lambda tx: tx.run(_RENEW, row))
         grant.info = replace(info, refreshed_us=now)
         grant.saved = True

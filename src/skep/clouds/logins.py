@@ -59,6 +59,7 @@ class _Login:
     provider: str
     user_id: Id
     relink: bool
+    of_others: bool
     following: str
     redirect_uri: str
     ends_s: float
@@ -100,11 +101,19 @@ class Logins:
         self._logins: dict[Id, _Login] = {}
 
     def begin(
-        self, provider: str, user_id: Id, base_url: str, *, relink: bool = False, following: str = ""
+        self,
+        provider: str,
+        user_id: Id,
+        base_url: str,
+        *,
+        relink: bool = False,
+        of_others: bool = True,
+        following: str = "",
     ) -> tuple[LoginInfo, str]:
         """Begin a login; its info and the ticket of its link.
 
-        ``base_url`` is where browsers reach the hive; ``following`` a path of it to go on to. Raises NotFound, Conflict
+        ``base_url`` is where browsers reach the hive; ``following`` a path of it to go on to;
+        ``of_others``: whether it may renew a grant that another user made. Raises NotFound, Conflict
         (no app keys), BadInput, RateLimited.
         """
         app = self._apps.get(provider)
@@ -118,7 +127,7 @@ class Logins:
         ticket = secrets.token_urlsafe(32)
         name = app.provider.name
         login = _Login(
-            new_id(), name, user_id, relink, following, redirect_uri(base_url, name),
+            new_id(), name, user_id, relink, of_others, following, redirect_uri(base_url, name),
             self._clock.monotonic_s() + LOGIN_S, _hash(ticket),
         )  # fmt: skip
         self._logins[login.id] = login
@@ -185,7 +194,9 @@ class Logins:
         tokens = await client.exchange(code, login.verifier, login.redirect_uri)
         login.verifier = ""
         account, label = await self._look_up(_Fresh(app.provider, self._grants.folder, tokens))
-        return await self._grants.add(login.provider, account, label, login.user_id, tokens, relink=login.relink)
+        return await self._grants.add(
+            login.provider, account, label, login.user_id, tokens, relink=login.relink, of_others=login.of_others
+        )
 
     def look(self, login_id: Id, user_id: Id) -> LoginInfo:
         """How a login stands. Raises NotFound, also for another's."""

@@ -136,7 +136,7 @@ class Pools:
         return self.of_owner(domain.owner_id, domain.members)
 
     async def _look_up(self, domain_id: Id) -> _Domain:
-        row = await self._db.read(lambda tx: tx.one(_DOMAIN, {"domain": domain_id}))
+        row = await self._db.glance(lambda tx: tx.one(_DOMAIN, {"domain": domain_id}))
         if row is None or row[1] is None or row[0] not in ("account", *SERVICES):
             return _Domain("", None, False)
         owner_id = bytes(row[1])
@@ -163,6 +163,12 @@ class Pools:
         """Which stores take shards of a pool's packs."""
         rule = self.rule_of(pool.owner_id)
         return lambda member: tier(pool, rule, member.offer)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything was said at all."""
+        said = self._said
+        return bool(said.users or said.groups) or said.hive != Policy()
 
     @property
     def facts(self) -> object:

@@ -163,7 +163,8 @@ class ChunkService:
 
     def scheme_warning(self) -> str | None:
         """What a person should know of the scheme and the stores; None if they fit."""
-        zones = {member.zone for member in self.stores if member.state == "active"}
+        tier_of = self.pools.tiers(HIVE)
+        zones = {each.zone for each in self.stores if each.state == "active" and tier_of(each) is not None}
         if len(zones) >= self._scheme.total:
             return None
         lasting = max(0, -(-self._scheme.total // max(1, len(zones))))

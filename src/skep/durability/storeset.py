@@ -94,11 +94,14 @@ class StoreSet:
         hive_id: Id,
         opener: OpenStore,
         *,
+        open_for_users: OpenStore | None = None,
         clock: Clock | None = None,
         reserve_bytes: int = RESERVE_BYTES,
         prefer_cheap: float = 0.0,
     ) -> None:
-        """``prefer_cheap``: how much placement leans to cheaper stores; 0: not at all, 1: in proportion."""
+        """``open_for_users`` opens stores with an owner, if those are reached in another way than the hive's.
+
+        ``prefer_cheap``: how much placement leans to cheaper stores; 0: not at all, 1: in proportion."""
         self._prefer_cheap = prefer_cheap
         self._clock = clock or SystemClock()
         self._reserve_bytes = reserve_bytes
@@ -106,6 +109,7 @@ class StoreSet:
         self._keys = keys
         self._hive_id = hive_id
         self._open = opener
+        self._open_for_users = open_for_users or opener
         self._members: dict[Id, Member] = {}
 
     async def load(self) -> None:
@@ -169,7 +173,7 @@ class StoreSet:
             member.back_off()
 
     async def _open_known(self, member: Member) -> Store:
-        store = self._open(member.url, member.secret)
+        store = self._opened(member)
         try:
             await self._recognise(member, store)
             _set_rates(member, store)
@@ -177,6 +181,10 @@ class StoreSet:
             await store.close()
             raise
         return store
+
+    def _opened(self, member: Member) -> Store:
+        """Its driver, without a look at the place. Raises InvalidStoreUrl."""
+        return (self._open if member.owner_id is None else self._open_for_users)(member.url, member.secret)
 
     async def _recognise(self, member: Member, store: Store) -> None:
         """Check the marker that ties a place to this hive and store, where its kind keeps one.
@@ -344,7 +352,7 @@ class StoreSet:
             new_id(), name, url, zone or name, capacity_bytes, "active", self._clock, self._reserve_bytes, owner_id,
             secret,
         )  # fmt: skip
-        member.store = self._open(url, secret)
+        member.store = self._opened(member)
         try:
             if durable and not member.store.properties.durable:
                 raise InvalidStoreUrl(

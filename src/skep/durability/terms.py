@@ -28,7 +28,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     price_down: Decimal | None = None
     """For a gigabyte read from it."""
     jurisdiction: Annotated[str, Meta(max_length=64)] = ""
-    """Whose law it lies under: shown, and checked by the lint of the layout."""
+    """Whose law it lies under: policies allow and forbid by it."""
+    household: Annotated[str, Meta(max_length=64)] = ""
+    """Which home or office it stands in: the lint of the layout takes stores of one as lost together."""
     cache: bool | None = None
     """Whether what is read from it is kept in the read cache; None: if the store is not on the hive's machine."""
     up_bytes_per_s: Rate | None = None

@@ -9,6 +9,7 @@ from skep.base.ids import Id
 from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.durability.objects import drop_objects_of
+from skep.durability.policies import drop_policy
 from skep.filesystem import facts, locks, properties, shares, spaces
 from skep.filesystem.service import Filesystem
 from skep.filesystem.uploads import growing as uploads
@@ -51,12 +52,14 @@ class SpaceHooks:
         uploads.drop_of_user(tx, self._filesystem.books, user_id)
         self._remove(tx, "personal", user_id, f"the user {name!r}")
         drop_objects_of(tx, self._filesystem.books.chunks, user_id)
+        drop_policy(tx, user_id)
         tx.run(_DELETE_TAGS, {"user": user_id})
         shares.remove_to(tx, "user", user_id)
 
     def group_deleting(self, tx: Transaction, group_id: Id, name: str) -> None:
         """Take the group's space away. Raises InUse while files are in it or in its trash."""
         self._remove(tx, "group", group_id, f"the group {name!r}")
+        drop_policy(tx, group_id)
         shares.remove_to(tx, "group", group_id)
 
     def _remove(self, tx: Transaction, kind: str, owner_id: Id, owner: str) -> None:

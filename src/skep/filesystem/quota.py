@@ -1,5 +1,7 @@
 """Quotas: a space may hold so many bytes, all versions and the trash counted, and of a person also their objects.
 
+The quota of somebody whose content lies on their own stores alone does not count (``unmetered``: a policy says so).
+
 Checked three times: before a body is taken (``require_room`` with the declared length), while it streams
 (the service counts against ``room``), and in the transaction that commits it: ``charge`` is one guarded UPDATE, so
 no number of writers at once gets past the quota.
@@ -21,7 +23,9 @@ _CHARGE = prepared(
     sa.update(s.spaces)
     .where(
         _c.id == sa.bindparam("space"),
-        sa.or_(_c.quota_bytes.is_(None), _c.used_bytes + sa.bindparam("size_bytes") <= _c.quota_bytes),
+        sa.or_(
+            _c.quota_bytes.is_(None), _c.unmetered == 1, _c.used_bytes + sa.bindparam("size_bytes") <= _c.quota_bytes
+        ),
     )
     .values(used_bytes=_c.used_bytes + sa.bindparam("size_bytes"))
 )
@@ -34,7 +38,7 @@ _RETURN = prepared(
 
 def room(space: Space) -> int | None:
     """Bytes that still fit; None: no limit."""
-    return None if space.quota_bytes is None else max(0, space.quota_bytes - space.used_bytes)
+    return None if space.quota_bytes is None or space.unmetered else max(0, space.quota_bytes - space.used_bytes)
 
 
 def require_room(space: Space, size_bytes: int) -> None:

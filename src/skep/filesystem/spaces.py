@@ -50,6 +50,8 @@ class Space(NamedTuple):
     """No lock in it is in force at or after this time."""
     scheme: str | None = None
     """How its new packs are coded; None: as the hive says."""
+    unmetered: int = 0
+    """1: its quota does not count, since its content lies on its owner's own stores alone."""
     seen: Seen | None = None
     """None: all of it."""
 

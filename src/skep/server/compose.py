@@ -30,6 +30,7 @@ from skep.db.database import MakeEngine
 from skep.durability.agents import Agents
 from skep.durability.member import Member
 from skep.durability.objects import Objects
+from skep.durability.policies import Pools
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
 from skep.events import EventLog, Hub, Journal
@@ -49,9 +50,11 @@ from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
 from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
 from skep.server.opening import OpenDouble, open_database, opener
+from skep.server.owners import OwnersKeeper, open_owners
 from skep.server.pairs import Pairs
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
+from skep.stores.egress import Egress
 from skep.stores.link.board import LinkBoard
 
 POLLS_OF_ONE = 32
@@ -120,11 +123,14 @@ async def open_hive(
 
         # where the bytes are
         board = LinkBoard()
+        egress = Egress(off=settings.ownership.private_networks)
+        closing.push_async_callback(egress.close)
         clouds = await _clouds(db, identity, settings, clock, lambda url: stores.uses(url))
-        stores = _store_set(db, identity, settings, clock, driver, clouds, board)
+        stores = _store_set(db, identity, settings, clock, driver, clouds, board, egress)
         closing.push_async_callback(stores.close)
         await stores.load()
-        chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings))
+        pools = Pools(db, stores, clock=clock, choices=settings.ownership.placements)
+        chunks = ChunkService(db, stores, identity.master, options.chunk_options(settings), pools)
         closing.push_async_callback(chunks.close)
         await chunks.start()
         objects = Objects(db, chunks, PersonalSpaces())
@@ -151,16 +157,20 @@ async def open_hive(
         agents = open_agents(settings, clock, db, identity, stores, board, hurry=keepers.repairer.hurry, tls=tls)
         closing.push_async_callback(agents.close)
 
+        # whose stores they are
+        own, layout = open_owners(settings, db, chunks, agents, clouds.grants)
+        keepers.stores.owners = OwnersKeeper(own, clouds.grants)
+
         # the doors
         facts = Facts(db, clock, chunks.cache)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
-            agents=agents, rebalancer=keepers.rebalancer, traffic=keepers.traffic,
+            agents=agents, owning=own, layout=layout, rebalancer=keepers.rebalancer, traffic=keepers.traffic,
             limits=options.request_limits(settings),
             uploads=_uploads(settings, clock),
             polls=_polls(settings),
             batch_memory=_batch_memory(settings, clock),
-            check_store=partial(_check_store, clouds.grants, board),
+            check_store=partial(_check_store, clouds.grants, board, egress),
             clouds=clouds,
             facts=facts.now,
             certificate=lambda: None if tls is None else tls.state,
@@ -218,14 +228,18 @@ def _store_set(
     driver: OpenDouble | None,
     clouds: Clouds,
     board: LinkBoard,
+    egress: Egress,
 ) -> StoreSet:
+    open_one = partial(opener, clock, options.store_pace(settings), driver=driver, grants=clouds.grants, links=board)
     return StoreSet(
         db,
         identity.master.hive_keys(),
         identity.hive_id,
-        opener(clock, options.store_pace(settings), driver=driver, grants=clouds.grants, links=board),
+        open_one(),
+        open_for_users=open_one(egress=egress),
         clock=clock,
         reserve_bytes=settings.storage.reserve_bytes,
+        prefer_cheap=settings.storage.prefer_cheap,
     )
 
 
@@ -281,10 +295,10 @@ async def _exposition(registry: CollectorRegistry, facts: Facts) -> bytes:
     return exposition(registry)
 
 
-async def _check_store(grants: CloudGrants, board: LinkBoard, member: Member) -> tuple[bool, Any]:
+async def _check_store(grants: CloudGrants, board: LinkBoard, egress: Egress, member: Member) -> tuple[bool, Any]:
     from skep.server.store_check import check_store
 
-    return await check_store(member, grants, board)
+    return await check_store(member, grants, board, egress)
 
 
 class _Readiness:

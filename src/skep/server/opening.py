@@ -11,6 +11,7 @@ from skep.base.settings import Settings
 from skep.db import Database
 from skep.db.database import MakeEngine
 from skep.stores.access import Grants
+from skep.stores.egress import Egress
 from skep.stores.link.board import Links
 from skep.stores.protocol import Store
 from skep.stores.registry import open_store
@@ -42,16 +43,19 @@ def opener(
     driver: OpenDouble | None = None,
     grants: Grants | None = None,
     links: Links | None = None,
+    egress: Egress | None = None,
 ) -> OpenStore:
     """A function that opens stores by URL; ``driver`` replaces the registry in tests.
 
-    ``grants`` has the accounts of clouds that were granted to the hive, ``links`` the agents that are connected.
+    ``grants`` has the accounts of clouds that were granted to the hive, ``links`` the agents that are connected,
+    ``egress`` the way to hosts that users named.
     """
     chance = new_random()
 
     def open_one(url: str, secret: bytes | None) -> Store:
         double = None if driver is None else driver(url, secret)
-        bare = open_store(url, secret=secret, grants=grants, links=links) if double is None else double
+        proxy = egress.url() if egress is not None and url.startswith(("s3:", "webdav+")) else None
+        bare = double or open_store(url, secret=secret, grants=grants, links=links, proxy=proxy)
         measured = stacked(bare, clock=clock, random=chance, pace=pace)
         store = HiveStore(measured.inner, clock=clock, meter=measured.meter)
         store.driver = bare

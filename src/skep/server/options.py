@@ -5,6 +5,7 @@ from __future__ import annotations
 from skep.base.settings import Settings
 from skep.chunks.scheme import Scheme
 from skep.durability.options import Options
+from skep.durability.owning import OwnRules
 from skep.filesystem import Limits
 from skep.frontends.api.services import RequestLimits
 from skep.stores.oauth import AppKeys
@@ -47,6 +48,18 @@ def cloud_apps(settings: Settings) -> dict[str, AppKeys]:
         "box": (cloud.box_client_id, cloud.box_client_secret),
     }
     return {name: AppKeys(client_id, secret or None) for name, (client_id, secret) in found.items()}
+
+
+def own_rules(settings: Settings) -> OwnRules:
+    """What users may have as stores of their own."""
+    own = settings.ownership
+    return OwnRules(
+        drivers=own.drivers,
+        directories=own.directories,
+        private_networks=own.private_networks,
+        stores_max=own.stores_max,
+        own_is_free=own.own_is_free,
+    )
 
 
 def file_limits(settings: Settings) -> Limits:

@@ -6,6 +6,7 @@ from skep.base.workers import Outcome, Progress
 from skep.durability.repair import Repairer
 from skep.durability.storeset import StoreSet
 from skep.durability.traffic import Traffic
+from skep.server.owners import OwnersKeeper
 
 
 class StoresWorker:
@@ -13,6 +14,9 @@ class StoresWorker:
 
     name = "stores"
     description = "Asks every store whether it is well and how much room it has."
+
+    owners: OwnersKeeper | None = None
+    """Plugged in once it is there: it stands on agents, and they on the repairer."""
 
     def __init__(self, stores: StoreSet, repairer: Repairer, traffic: Traffic) -> None:
         self._stores = stores
@@ -23,6 +27,8 @@ class StoresWorker:
         """Probe all stores once."""
         back = await self._stores.probe()
         await self._traffic.look()
+        if self.owners is not None:
+            await self.owners.look()
         if back:
             await self._repairer.hurry()
         return Outcome(more_work=False, done_units=len(self._stores))

@@ -9,7 +9,7 @@ Opening touches nothing: a store whose disk is not there opens, and its calls ra
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import InvalidStoreUrl
@@ -43,7 +43,8 @@ class Driver:
     summary: str
     options: tuple[str, ...]
     takes_secret: bool
-    open: Callable[[StoreUrl, bytes | None, Grants | None], Store]
+    open: Callable[[StoreUrl, bytes | None, Grants | None, str | None], Store]
+    """With what a URL does not say: the secret, the granted accounts, a proxy to connect through."""
     takes_user: bool = False
     """Whether the URL may say who logs in, before an @."""
 
@@ -57,7 +58,7 @@ def drivers(links: Links | None = None) -> tuple[Driver, ...]:
             "a directory on a disk of this machine",
             FsConfig.OPTIONS,
             takes_secret=False,
-            open=lambda url, _, __: FsStore(FsConfig.from_url(url)),
+            open=lambda url, *_: FsStore(FsConfig.from_url(url)),
         ),
         Driver(
             "s3",
@@ -97,7 +98,7 @@ def drivers(links: Links | None = None) -> tuple[Driver, ...]:
             "a disk that an agent lends, wherever it is",
             ArrayConfig.OPTIONS,
             takes_secret=False,
-            open=lambda url, _, __: ArrayStore(ArrayConfig.from_url(url), links or LinkBoard()),
+            open=lambda url, *_: ArrayStore(ArrayConfig.from_url(url), links or LinkBoard()),
         ),
         Driver(
             "memory",
@@ -105,7 +106,7 @@ def drivers(links: Links | None = None) -> tuple[Driver, ...]:
             "the memory of this process, for tests: gone when it ends",
             MemoryConfig.OPTIONS,
             takes_secret=False,
-            open=lambda url, _, __: open_memory(MemoryConfig.from_url(url)),
+            open=lambda url, *_: open_memory(MemoryConfig.from_url(url)),
         ),
     )
 
@@ -119,12 +120,18 @@ def driver_of(url: StoreUrl, links: Links | None = None) -> Driver:
 
 
 def open_store(
-    url: str, *, secret: bytes | None = None, grants: Grants | None = None, links: Links | None = None
+    url: str,
+    *,
+    secret: bytes | None = None,
+    grants: Grants | None = None,
+    links: Links | None = None,
+    proxy: str | None = None,
 ) -> Store:
     """Open the store at ``url``, without any wrapper (see ``skep.stores.stack``).
 
     ``secret`` is what the driver needs to log in; those that need none refuse one. ``grants`` has the accounts of
     clouds that somebody granted to a hive, ``links`` the agents that are connected to it; without, all are offline.
+    Drivers whose URL names a host connect to it through ``proxy`` (egress.py), where there is one.
 
     Raises InvalidStoreUrl for an unknown scheme or option, a wrong form, or a secret in the URL, and shows the right
     form.
@@ -141,7 +148,7 @@ def open_store(
         raise InvalidStoreUrl(
             "this store URL has credentials before the @: leave them out and give them as the secret" + _right_form(url)
         )
-    return driver.open(parsed, secret, grants)
+    return driver.open(parsed, secret, grants, proxy)
 
 
 def _right_form(url: str) -> str:
@@ -150,19 +157,19 @@ def _right_form(url: str) -> str:
     return next((f". Write {driver.form}" for driver in drivers() if driver.scheme == scheme), "")
 
 
-def _open_s3(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:
+def _open_s3(url: StoreUrl, secret: bytes | None, grants: Grants | None, proxy: str | None) -> Store:
     from skep.stores.drivers.s3 import S3Config, S3Store  # its library is not installed on desktops
 
-    return S3Store(S3Config.from_url(url, secret))
+    return S3Store(replace(S3Config.from_url(url, secret), proxy=proxy))
 
 
-def _open_webdav(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:
+def _open_webdav(url: StoreUrl, secret: bytes | None, grants: Grants | None, proxy: str | None) -> Store:
     from skep.stores.drivers.cloud.webdav import open_webdav  # its XML library is not installed on desktops
 
-    return open_webdav(url, secret)
+    return open_webdav(url, secret, proxy)
 
 
-def _open_cloud(url: StoreUrl, secret: bytes | None, grants: Grants | None) -> Store:
+def _open_cloud(url: StoreUrl, secret: bytes | None, grants: Grants | None, proxy: str | None) -> Store:
     clock = SystemClock()
     return CloudStore(_remote(access_of(url, secret, grants, clock), clock), clock)
 

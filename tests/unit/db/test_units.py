@@ -138,7 +138,7 @@ async def test_values_are_the_same_on_each_database(each_database):
         return whole, sums, flag, nothing, tx.rows(prepared(sa.select(worker_states).order_by(worker_states.c.name)))
 
     whole, sums, flag, nothing, states = await each_database.read(look)
-    assert whole == (b"\x00" * 32, "ec(4,2)", 2**62, 0, -1, 1, 1, None, None, None)
+    assert whole == (b"\x00" * 32, "ec(4,2)", 2**62, 0, -1, 1, 1, None, None, None, None, "")
     assert sums == (2**62, -1)
     assert type(sums[0]) is int
     assert (flag, type(flag), nothing) == (1, int, None)

@@ -125,8 +125,10 @@ class AgentBook:
 
         return await self._db.write(work)
 
-    async def begin(self, agent_id: Id, claimed: int, capacity_bytes: int | None) -> tuple[int, bool]:
-        """A link begins and the agent's disk says that it holds generation ``claimed``.
+    async def begin(
+        self, agent_id: Id, claimed: int, capacity_bytes: int | None, address: str | None = None
+    ) -> tuple[int, bool]:
+        """A link from this address begins and the agent's disk says that it holds generation ``claimed``.
 
         Returns the number that it must write down next, and whether its disk is an older state (or the hive's database
         is): then what it lists decides.
@@ -136,7 +138,9 @@ class AgentBook:
             info = rows.agent_row(tx, agent_id)
             astray = claimed not in (info.generation, info.pending)
             pending = max(claimed, info.pending) + 1
-            rows.change_agent(tx, agent_id, pending=pending, capacity_bytes=capacity_bytes, seen_us=tx.now_us)
+            rows.change_agent(
+                tx, agent_id, pending=pending, capacity_bytes=capacity_bytes, seen_us=tx.now_us, address=address
+            )
             return pending, astray
 
         return await self._db.write(work)

@@ -27,6 +27,8 @@ class AgentInfo:
     trouble: str | None
     created_us: int
     seen_us: int | None
+    address: str | None = None
+    """Where it connected from last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ _TOKEN_MAX = 128
 _a, _i = s.agents.c, s.agent_invites.c
 _AGENT = sa.select(
     _a.id, _a.name, _a.owner_id, _a.public_key, _a.store_id, _a.zone, _a.capacity_bytes, _a.joins, _a.state,
-    _a.generation, _a.pending, _a.trouble, _a.created_us, _a.seen_us,
+    _a.generation, _a.pending, _a.trouble, _a.created_us, _a.seen_us, _a.address,
 )  # fmt: skip
 _AGENTS = prepared(_AGENT.order_by(_a.created_us, _a.id).limit(AGENTS_MAX))
 _BY_ID = prepared(_AGENT.where(_a.id == sa.bindparam("agent")))
@@ -48,7 +48,7 @@ _SET: Mapping[tuple[str, ...], Statement] = {
         ("store_id",),
         ("seen_us",),
         ("generation",),
-        ("pending", "capacity_bytes", "seen_us"),
+        ("pending", "capacity_bytes", "seen_us", "address"),
         ("pending",),
     )
 }
@@ -78,11 +78,12 @@ def token_hash(token: str) -> bytes:
 
 def _agent(row: Sequence[Any]) -> AgentInfo:
     (
-        agent_id, name, owner, key, store, zone, capacity, joins, state, generation, pending, trouble, created, seen
+        agent_id, name, owner, key, store, zone, capacity, joins, state, generation, pending, trouble, created, seen,
+        address,
     ) = row  # fmt: skip
     return AgentInfo(
         bytes(agent_id), name, _id(owner), bytes(key), _id(store), zone, capacity, bool(joins), state,
-        generation, pending, trouble, created, seen,
+        generation, pending, trouble, created, seen, address,
     )  # fmt: skip
 
 
@@ -144,6 +145,7 @@ def add_agent(tx: Transaction, info: AgentInfo) -> None:
             "trouble": info.trouble,
             "created_us": info.created_us,
             "seen_us": info.seen_us,
+            "address": info.address,
         },
     )
 

@@ -61,7 +61,9 @@ class Transport(Protocol):
 class Session:
     """A link from its first message to its end."""
 
-    def __init__(self, service: Agents, transport: Transport, clock: Clock) -> None:
+    def __init__(self, service: Agents, transport: Transport, clock: Clock, address: str | None = None) -> None:
+        """``address``: where the agent connects from."""
+        self._address = address
         self._service = service
         self._transport = transport
         self._clock = clock
@@ -103,7 +105,9 @@ class Session:
         info = await self._service.greeter.check(greeting, proof)
         await self._service.admit(self, info)
         try:
-            pending, astray = await self._service.book.begin(info.id, proof.generation, proof.capacity_bytes)
+            pending, astray = await self._service.book.begin(
+                info.id, proof.generation, proof.capacity_bytes, self._address
+            )
             welcome = Welcome(generation=pending, streams=STREAMS, ping_s=PING_S, dead_s=DEAD_S)
             await self._transport.send(encode_message(Kind.WELCOME, welcome))
             ready = read_message(await self._expect(Kind.READY), Generation)

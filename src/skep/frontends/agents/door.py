@@ -37,7 +37,8 @@ class AgentDoor:
             raise MalformedRequest(f"This WebSocket speaks {SUBPROTOCOL}: name it as the subprotocol.")
         async with self._gate.enter():
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL, "headers": []})
-            await self._agents.serve(SocketTransport(receive, send))
+            client = scope.get("client")
+            await self._agents.serve(SocketTransport(receive, send), client[0] if client else None)
 
 
 class SocketTransport:

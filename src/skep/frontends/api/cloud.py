@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from skep.base.errors import BadInput, NotFound, Unauthenticated
+from skep.auth import Principal
+from skep.base.errors import BadInput, Forbidden, NotFound, Unauthenticated
 from skep.base.ids import id_text
 from skep.clouds import GrantInfo, LoginInfo
 from skep.clouds.logins import LOGIN_S, cookie_name, redirect_uri
@@ -133,23 +134,39 @@ async def forget_cloud_provider(call: Call) -> None:
 
 
 async def list_cloud_grants(call: Call) -> Grants:
-    """List the accounts that were granted to the hive."""
-    return Grants([_grant(info) for info in call.services.clouds.grants.all()])
+    """List the accounts that were granted to the hive: all to administrators, else those that the caller granted."""
+    return Grants([_grant(info) for info in call.services.clouds.grants.all() if _may_see(call, info)])
+
+
+def _may_see(call: Call, info: GrantInfo) -> bool:
+    return call.principal.acts_as_admin or info.user_id == call.principal.user_id
 
 
 async def remove_cloud_grant(call: Call) -> None:
     """Withdraw a grant that no store needs, at the provider too where it has a call for that."""
+    grant_id = call.id("grant", NotFound)
+    if not any(info.id == grant_id and _may_see(call, info) for info in call.services.clouds.grants.all()):
+        raise NotFound("There is no such grant.")
     await call.services.clouds.grants.remove(call.id("grant", NotFound))
 
 
 async def begin_cloud_login(call: Call, body: NewLogin) -> CloudLogin:
-    """Begin a login at a provider; open the link in a browser."""
-    logins = call.services.clouds.logins
+    """Begin a login at a provider; open the link in a browser. Users: where they may have stores of that kind."""
+    logins, who = call.services.clouds.logins, call.principal
+    _check_user(call, who, body.provider)
     info, ticket = logins.begin(
-        body.provider, call.principal.user_id, _base_url(call), relink=body.relink, following=body.next
-    )
+        body.provider, who.user_id, _base_url(call), relink=body.relink, of_others=who.acts_as_admin,
+        following=body.next,
+    )  # fmt: skip
     link = f"{_base_url(call)}/api/cloud/login/{info.provider}?ticket={quote(ticket)}"
     return msgspec.structs.replace(_login(info), link=link, expires_in_s=LOGIN_S)
+
+
+def _check_user(call: Call, principal: Principal, provider: str) -> None:
+    """Raise Forbidden unless this user may have a store at that provider."""
+    name = provider.lower()
+    if name in PROVIDERS and not principal.acts_as_admin and name not in call.services.owning.rules.drivers:
+        raise Forbidden(f"This hive does not let users add {name} stores: ask an administrator.")
 
 
 async def look_at_cloud_login(call: Call) -> CloudLogin:
@@ -165,9 +182,12 @@ async def cloud_login(call: Call, query: LoginQuery) -> None:
         if call.headers.get("authorization") is None:
             raise Unauthenticated("Begin a login with POST /api/cloud/logins and open its link.")
         principal = await authenticate(call.services.auth, call.headers, call.client)
-        principal.require("admin")
-        principal.require_admin()
-        _, ticket = logins.begin(provider, principal.user_id, _base_url(call), following=query.next)
+        principal.require("account")
+        _check_user(call, principal, provider)
+        of_others = principal.acts_as_admin
+        _, ticket = logins.begin(
+            provider, principal.user_id, _base_url(call), of_others=of_others, following=query.next
+        )
     departure = logins.depart(provider, ticket)
     secure = "; Secure" if _base_url(call).startswith("https://") else ""
     cookie = f"{departure.cookie_name}={departure.cookie}; Max-Age={LOGIN_S:.0f}{secure}; {_COOKIE}"
@@ -265,10 +285,10 @@ OPERATIONS = (
     Operation("GET", _PROVIDERS, list_cloud_providers, "account", TAG),
     Operation("PUT", _PROVIDER, set_cloud_provider, "admin", TAG, admin=True),
     Operation("DELETE", _PROVIDER, forget_cloud_provider, "admin", TAG, admin=True, status=204),
-    Operation("GET", "/api/cloud/grants", list_cloud_grants, "admin", TAG, admin=True),
-    Operation("DELETE", "/api/cloud/grants/{grant}", remove_cloud_grant, "admin", TAG, admin=True, status=204),
-    Operation("POST", _LOGINS, begin_cloud_login, "admin", TAG, admin=True, status=201),
-    Operation("GET", f"{_LOGINS}/{{login}}", look_at_cloud_login, "admin", TAG, admin=True),
+    Operation("GET", "/api/cloud/grants", list_cloud_grants, "account", TAG),
+    Operation("DELETE", "/api/cloud/grants/{grant}", remove_cloud_grant, "account", TAG, status=204),
+    Operation("POST", _LOGINS, begin_cloud_login, "account", TAG, status=201),
+    Operation("GET", f"{_LOGINS}/{{login}}", look_at_cloud_login, "account", TAG),
     Operation("GET", _LOGIN, cloud_login, None, TAG, status=302, gives=_HTML),
     Operation("GET", f"{_LOGIN}/complete", complete_cloud_login, None, TAG, gives=_HTML, also=(302,)),
 )

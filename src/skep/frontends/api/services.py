@@ -11,8 +11,10 @@ from skep.base.limits import ByteBudget, FairGate, Shares
 from skep.base.workers import WorkerSet
 from skep.clouds import Clouds
 from skep.durability.agents import Agents
+from skep.durability.layout import Layout
 from skep.durability.member import Member
 from skep.durability.objects import Objects
+from skep.durability.owning import Owning
 from skep.durability.rebalance import Rebalancer
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
@@ -77,6 +79,10 @@ class Services:
     """App keys, logins and grants at cloud providers."""
     agents: Agents
     """Computers that lend disk."""
+    owning: Owning
+    """Whose stores they are."""
+    layout: Layout
+    """What is lost together."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""
     certificate: Callable[[], ShownCertificate | None] = lambda: None

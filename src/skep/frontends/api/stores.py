@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -146,11 +147,16 @@ async def change_store(call: Call, body: StoreChange) -> Store:
 
 async def get_costs(call: Call) -> Costs:
     """Show what the stores cost: the month so far, and its forecast."""
+    return await costs_of(call, list(call.services.stores))
+
+
+async def costs_of(call: Call, members: Sequence[Member]) -> Costs:
+    """What these stores cost this month."""
     services = call.services
     await services.traffic.look(now=True)
     month, used = await services.traffic.month()
     lines = []
-    for member in services.stores:
+    for member in members:
         so_far = used.get(member.id, Used())
         cost = cost_of(member.terms, so_far, member.used_bytes, month)
         average = so_far.byte_seconds // max(1, month.elapsed_s)

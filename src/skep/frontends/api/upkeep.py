@@ -49,6 +49,8 @@ class SchemeRecord(msgspec.Struct, frozen=True):
     """The same as ``wanted``."""
     warning: str | None
     """What the stores lack for this scheme, if they do."""
+    findings: list[str]
+    """What would be lost together, though it has zones of its own."""
     others: list[SchemeThresholds]
     """Other schemes whose thresholds were chosen."""
 
@@ -64,6 +66,8 @@ class SetScheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     repair_at: int | UnsetType | None = UNSET
     wanted: int | UnsetType | None = UNSET
     thresholds_only: bool = False
+    force: bool = False
+    """Even if so much would lie on one account, household or disk that the hive refuses it."""
 
 
 class NewSigningKey(msgspec.Struct, frozen=True):
@@ -131,18 +135,20 @@ class Status(msgspec.Struct, frozen=True):
 
 async def get_scheme(call: Call) -> SchemeRecord:
     """Show the durability scheme of new packs."""
-    return _scheme_record(call.services.chunks)
+    chunks = call.services.chunks
+    return _scheme_record(chunks, await call.services.layout.try_scheme(chunks.scheme, None, force=True))
 
 
 async def set_scheme(call: Call, body: SetScheme) -> SchemeRecord:
     """Set the durability scheme of new packs, and how many shards of it are enough for what."""
     chunks, scheme = call.services.chunks, Scheme.parse(body.scheme)
     thresholds = _thresholds(chunks, scheme, body)
+    findings = await call.services.layout.try_scheme(scheme, None, force=body.force or body.thresholds_only)
     if not body.thresholds_only:
         await chunks.set_scheme(scheme)
     if thresholds != chunks.thresholds.of(scheme):
         await chunks.thresholds.choose(scheme, thresholds)
-    return _scheme_record(chunks)
+    return _scheme_record(chunks, findings)
 
 
 def _thresholds(chunks: ChunkService, scheme: Scheme, body: SetScheme) -> Thresholds:
@@ -215,7 +221,7 @@ async def get_status(call: Call) -> Status:
     )
 
 
-def _scheme_record(chunks: ChunkService) -> SchemeRecord:
+def _scheme_record(chunks: ChunkService, findings: list[str]) -> SchemeRecord:
     scheme, hold = chunks.scheme, chunks.thresholds.of(chunks.scheme)
     others = [
         SchemeThresholds(other.name, *msgspec.structs.astuple(chunks.thresholds.of(other)))
@@ -232,6 +238,7 @@ def _scheme_record(chunks: ChunkService) -> SchemeRecord:
         total=hold.total,
         write_quorum=hold.wanted,
         warning=chunks.scheme_warning(),
+        findings=findings,
         others=others,
     )
 

@@ -203,13 +203,46 @@ async def test_it_goes_on_to_a_path_of_the_hive(linked: Any) -> None:
 async def test_who_may(linked: Any) -> None:
     test, _, _ = linked
     ada = await test.client("ada")
-    assert (await ada.post("/api/cloud/logins", json={"provider": "dropbox"})).status_code == 403
+    assert (await ada.post("/api/cloud/logins", json={"provider": "dropbox"})).status_code == 201
     assert (await ada.put("/api/cloud/providers/box", json={"client_id": "x"})).status_code == 403
-    assert (await ada.get("/api/cloud/login/dropbox")).status_code == 403
+    assert (await ada.get("/api/cloud/login/dropbox")).status_code == 302
+    assert (await test.anonymous.post("/api/cloud/logins", json={"provider": "dropbox"})).status_code == 401
     assert (await test.anonymous.get("/api/cloud/login/dropbox")).status_code == 401
     assert (await test.anonymous.get("/api/cloud/providers")).status_code == 401
     found = (await ada.get("/api/cloud/providers")).json()["providers"]
     assert next((each["name"], each["configured"], each["client_id"]) for each in found) == ("dropbox", True, None)
+
+
+async def test_users_log_in_where_the_hive_lets_them_have_such_stores(linked: Any) -> None:
+    test, _, _ = linked
+    ada = await test.client("ada")
+    object.__setattr__(test.hive.services.owning.rules, "drivers", ("s3",))
+    refused = await ada.post("/api/cloud/logins", json={"provider": "dropbox"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert (await ada.get("/api/cloud/login/dropbox")).status_code == 403
+
+
+async def test_a_users_account_is_theirs_alone(linked: Any) -> None:
+    test, admin, double = linked
+    ada, bob = await test.client("ada"), await test.client("bob")
+    login = await log_in(test, ada)
+    url = login["grant"]["url"]
+    assert (await bob.get("/api/cloud/grants")).json() == {"grants": []}
+    assert (await bob.delete(f"/api/cloud/grants/{login['grant']['id']}")).status_code == 404
+    stolen = await bob.post("/api/stores", json={"name": "mine", "url": url})
+    assert (stolen.status_code, stolen.json()["code"]) == (403, "forbidden")
+    made = await ada.post("/api/stores", json={"name": "dbx", "url": url})
+    assert (made.status_code, made.json()["owner"]) == (201, "ada"), made.text
+    await ada.put("/api/filesystem/data", params={"path": "/a"}, content=b"in Dropbox")
+    await bob.put("/api/filesystem/data", params={"path": "/b"}, content=b"not there")
+    held = [stored.name for stored in double.files.values() if stored.name.startswith("k-shards+")]
+    assert len(held) == 1
+    taken = await log_in(test, bob, relink=True)  # the same account: it is a store of another user
+    assert (taken["state"], taken["code"]) == ("failed", "already-exists")
+    assert (await log_in(test, ada, relink=True))["state"] == "granted"
+    assert [each["user_id"] for each in (await admin.get("/api/cloud/grants")).json()["grants"]] == [
+        made.json()["owner_id"]
+    ]
 
 
 async def test_unknown_providers_and_missing_keys(linked: Any) -> None:

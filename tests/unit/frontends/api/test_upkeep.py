@@ -56,7 +56,7 @@ async def test_a_store_is_added_and_the_scheme_set(tmp_path: Path) -> None:
         assert again.json()["code"] == "already-exists"
         scheme = (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(2)"})).json()
         counts = {"data_shards": 1, "parity_shards": 1, "write_quorum": 2}
-        thresholds = {"needed": 1, "repair_at": 2, "wanted": 2, "total": 2, "others": []}
+        thresholds = {"needed": 1, "repair_at": 2, "wanted": 2, "total": 2, "others": [], "findings": []}
         assert scheme == {"scheme": "raid1(2)", **counts, **thresholds, "warning": None}
         assert (await admin.get(f"{ADMIN}/scheme")).json() == scheme
         assert (await admin.put(f"{ADMIN}/scheme", json={"scheme": "raid1(0)"})).json()["code"] == "invalid-scheme"

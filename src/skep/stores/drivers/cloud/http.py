@@ -63,7 +63,9 @@ class Http:
         connections: int = 8,
         timeout_s: float = 60.0,
         connect_timeout_s: float = 10.0,
+        proxy: str | None = None,
     ) -> None:
+        self._proxy = proxy
         self.place = place
         self._authorizer = authorizer
         self._clock = clock
@@ -187,6 +189,7 @@ class Http:
             self._client = httpx.AsyncClient(
                 timeout=self._timeout,
                 follow_redirects=False,
+                proxy=self._proxy,
                 limits=httpx.Limits(
                     max_connections=self._connections,
                     max_keepalive_connections=self._connections,

@@ -105,13 +105,17 @@ class _Basic:
 class WebDav:
     """See ``Remote``."""
 
-    def __init__(self, config: WebDavConfig, clock: Clock, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, config: WebDavConfig, clock: Clock, *, timeout_s: float = 60.0, proxy: str | None = None
+    ) -> None:
         self.place = f"the WebDAV folder {config.url}"
         self.properties = Properties("webdav", True, OBJECT_SIZE_MAX_BYTES, listing_is_consistent=True, concurrency=8)
         self._config = config
         self._clock = clock
         self._turns = Turns()
-        self._http = Http(self.place, _Basic(config.user, config.password), clock, connections=8, timeout_s=timeout_s)
+        self._http = Http(
+            self.place, _Basic(config.user, config.password), clock, connections=8, timeout_s=timeout_s, proxy=proxy
+        )
 
     async def _call(
         self,
@@ -285,7 +289,7 @@ def _is_ok(propstat: etree._Element) -> bool:
     return " 200 " in (propstat.findtext(f"{_D}status") or "") + " "
 
 
-def open_webdav(url: StoreUrl, secret: bytes | None) -> CloudStore:
-    """A store in a WebDAV folder. Raises InvalidStoreUrl."""
+def open_webdav(url: StoreUrl, secret: bytes | None, proxy: str | None = None) -> CloudStore:
+    """A store in a WebDAV folder, reached through ``proxy`` if one is given. Raises InvalidStoreUrl."""
     clock = SystemClock()
-    return CloudStore(WebDav(WebDavConfig.from_url(url, secret), clock), clock)
+    return CloudStore(WebDav(WebDavConfig.from_url(url, secret), clock, proxy=proxy), clock)

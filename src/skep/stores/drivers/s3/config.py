@@ -66,6 +66,8 @@ class S3Config:
     part_bytes: int = 16 << 20
     """Values larger than this go up in parts of this size."""
     timeout_s: float = 60.0
+    proxy: str | None = field(default=None, repr=False)
+    """Through which to connect: a URL that may hold a password."""
 
     @classmethod
     def from_url(cls, url: StoreUrl, secret: bytes | None) -> S3Config:

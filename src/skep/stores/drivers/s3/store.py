@@ -290,6 +290,7 @@ def open_bucket(config: S3Config, *, batches: bool = False) -> Bucket:
             "allow_http": (config.endpoint or "").startswith("http://"),
             "connect_timeout": timedelta(seconds=10),
             "timeout": timedelta(seconds=config.timeout_s),
+            **({} if config.proxy is None else {"proxy_url": config.proxy}),
         },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=config.timeout_s)},
         **options,
