@@ -194,6 +194,7 @@ class OwnershipSettings(msgspec.Struct, frozen=True, kw_only=True):
     stores_max: CountOrNone
     placements: tuple[Literal["hive", "own-first", "mixed", "own"], ...]
     own_is_free: bool
+    chunks_over: Literal["stores", "array", "cloud", "both"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):

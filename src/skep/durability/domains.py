@@ -21,6 +21,12 @@ _BY_ID = prepared(
     sa.select(s.domains.c.generation, s.domains.c.wrapped_secret).where(s.domains.c.id == sa.bindparam("id"))
 )
 _OF_HIVE = prepared(sa.select(s.domains.c.id).where(s.domains.c.kind == "hive").limit(1))
+_OF_SERVICE = prepared(
+    sa.select(s.domains.c.id)
+    .where(s.domains.c.kind == sa.bindparam("kind"), s.domains.c.owner_id == sa.bindparam("owner"))
+    .order_by(s.domains.c.created_us)
+    .limit(1)
+)
 _ALL = prepared(sa.select(s.domains.c.id).order_by(s.domains.c.id))
 
 GENERATION = 1
@@ -45,6 +51,14 @@ class Domains:
             shared = tx.value(_OF_HIVE)
             return bytes(shared) if shared is not None else self._insert(tx, "hive", None)
         return self._insert(tx, "account", owner_id)
+
+    def of_service(self, tx: Transaction, kind: str, owner_id: Id) -> Id:
+        """The domain of what somebody sends to members of one kind (``array``, ``cloud``, ``both``), made if need be.
+
+        It is their own whatever the hive shares: its packs lie on those members alone.
+        """
+        found = tx.value(_OF_SERVICE, {"kind": kind, "owner": owner_id})
+        return bytes(found) if found is not None else self._insert(tx, kind, owner_id)
 
     def _insert(self, tx: Transaction, kind: str, owner_id: Id | None) -> Id:
         domain_id = new_id()

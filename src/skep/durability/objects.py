@@ -7,9 +7,9 @@ against whose quota it counts.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,10 +20,11 @@ from skep.chunks.manifest import Manifest
 from skep.chunks.scheme import Scheme
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
-from skep.durability.records import ChunkPlaces
+from skep.durability.records import ChunkPlaces, Content
 from skep.durability.service import ChunkService
 from skep.stores.protocol import Buffer
 
+T = TypeVar("T")
 _o, _d = s.objects.c, s.domains.c
 
 _INSERT = insert_new(s.objects)
@@ -32,6 +33,7 @@ _BY_ID = prepared(
         _o.id, _o.owner_id, _o.domain_id, _o.encryption, _o.durability, _o.size_bytes, _o.manifest, _o.created_us
     ).where(_o.id == sa.bindparam("object"))
 )
+_FORGET_NAME = prepared(sa.delete(s.held_chunks).where(s.held_chunks.c.object_id == sa.bindparam("object")))
 _DELETE = prepared(sa.delete(s.objects).where(_o.id == sa.bindparam("object")))
 _SOME_OF_OWNER = prepared(
     sa.select(_o.id, _o.domain_id, _o.manifest).where(_o.owner_id == sa.bindparam("owner")).order_by(_o.id).limit(500)
@@ -93,29 +95,52 @@ class Objects:
         Raises QuotaExceeded (then nothing is stored) and what ``ChunkService.write`` raises.
         """
         domain_id = await self._domain_of(owner_id)
-        keys = await self._chunks.domain(domain_id)
         used = scheme or self._chunks.scheme
+        return await self.store(
+            owner_id,
+            domain_id,
+            stream,
+            used,
+            lambda tx, content: self.record(tx, owner_id, domain_id, encryption, used, content),
+        )
+
+    async def store(
+        self,
+        owner_id: Id,
+        domain_id: Id,
+        stream: AsyncIterator[Buffer],
+        scheme: Scheme,
+        settle: Callable[[Transaction, Content], T],
+    ) -> T:
+        """Make a stream durable and let ``settle`` say, in one transaction, what becomes of it.
+
+        Raises QuotaExceeded and what ``ChunkService.write`` raises.
+        """
+        keys = await self._chunks.domain(domain_id)
         room_bytes = await self._db.read(lambda tx: self._payer.room(tx, owner_id))
         with self._chunks.writing():
-            content = await self._chunks.write(keys, stream, scheme=used, limit_bytes=room_bytes)
+            content = await self._chunks.write(keys, stream, scheme=scheme, limit_bytes=room_bytes)
+            return await to_the_end(self._db.write(lambda tx: settle(tx, content)))
 
-            def work(tx: Transaction) -> StoredObject:
-                self._payer.charge(tx, owner_id, content.size_bytes)
-                self._chunks.reference(tx, domain_id, [content.manifest])
-                made = StoredObject(
-                    new_id(),
-                    owner_id,
-                    domain_id,
-                    encryption,
-                    used.name,
-                    content.size_bytes,
-                    content.manifest,
-                    tx.now_us,
-                )
-                tx.run(_INSERT, _row(made))
-                return made
+    def record(
+        self, tx: Transaction, owner_id: Id, domain_id: Id, encryption: str, scheme: Scheme, content: Content
+    ) -> StoredObject:
+        """A new object for durable content: its owner pays for it. Raises QuotaExceeded."""
+        self._payer.charge(tx, owner_id, content.size_bytes)
+        self._chunks.reference(tx, domain_id, [content.manifest])
+        made = StoredObject(
+            new_id(), owner_id, domain_id, encryption, scheme.name, content.size_bytes, content.manifest, tx.now_us
+        )
+        tx.run(_INSERT, _row(made))
+        return made
 
-            return await to_the_end(self._db.write(work))
+    def known(self, tx: Transaction, owner_id: Id, object_id: Id) -> StoredObject:
+        """``get`` inside a transaction."""
+        return _owned(tx.one(_BY_ID, {"object": object_id}), owner_id, object_id)
+
+    async def domain_of_service(self, owner_id: Id, service: str) -> Id:
+        """The owner's domain for what goes to members of one kind."""
+        return await self._db.write(lambda tx: self._chunks.domains.of_service(tx, service, owner_id))
 
     async def get(self, owner_id: Id, object_id: Id) -> StoredObject:
         """An object of this owner. Raises ChunkNotFound, also for another's."""
@@ -135,14 +160,16 @@ class Objects:
     async def delete(self, owner_id: Id, object_id: Id) -> None:
         """Forget an object; its chunks are collected when nothing else needs them. Raises ChunkNotFound."""
 
-        def work(tx: Transaction) -> None:
-            stored = _owned(tx.one(_BY_ID, {"object": object_id}), owner_id, object_id)
-            if not tx.run(_DELETE, {"object": object_id}):
-                raise _missing(object_id)  # another deleted it in the same moment, and gave its room back
-            self._payer.give_back(tx, owner_id, stored.size_bytes)
-            self._chunks.release(tx, stored.domain_id, [stored.manifest])
+        await self._db.write(lambda tx: self.drop(tx, owner_id, object_id))
 
-        await self._db.write(work)
+    def drop(self, tx: Transaction, owner_id: Id, object_id: Id) -> None:
+        """``delete`` inside a transaction."""
+        stored = _owned(tx.one(_BY_ID, {"object": object_id}), owner_id, object_id)
+        if not tx.run(_DELETE, {"object": object_id}):
+            raise _missing(object_id)  # another deleted it in the same moment, and gave its room back
+        tx.run(_FORGET_NAME, {"object": object_id})
+        self._payer.give_back(tx, owner_id, stored.size_bytes)
+        self._chunks.release(tx, stored.domain_id, [stored.manifest])
 
     async def _domain_of(self, owner_id: Id) -> Id:
         """The owner's own domain, so that objects and files share what they have in common."""
@@ -195,4 +222,5 @@ def drop_objects_of(tx: Transaction, chunks: References, owner_id: Id) -> None:
     while rows := tx.rows(_SOME_OF_OWNER, {"owner": owner_id}):
         for object_id, domain_id, manifest in rows:
             tx.run(_DELETE, {"object": object_id})
+            tx.run(_FORGET_NAME, {"object": object_id})
             chunks.release(tx, bytes(domain_id), [Manifest.decode(bytes(manifest))])

@@ -66,10 +66,13 @@ class ShardWriter:
         placement = place(pack_id, len(shards), size_bytes, candidates)
         self._check_reachable(scheme, candidates, placement, pool)
         if len(shards) == 1:
-            written = [await self._put_one(pack_id, shards[0], placement.stores[0], candidates, placement.stores)]
+            alone = set(placement.stores) if pool.members else None
+            written = [
+                await self._put_one(pack_id, shards[0], placement.stores[0], candidates, placement.stores, alone)
+            ]
             late: tuple[asyncio.Task[WrittenShard], ...] = ()
         else:
-            written, late = await self._put_all(pack_id, scheme, shards, placement, candidates)
+            written, late = await self._put_all(pack_id, scheme, shards, placement, candidates, pool)
         try:
             spread = self._check_stored(scheme, written, pool)
         except SkepError:
@@ -109,7 +112,7 @@ class ShardWriter:
                 there_are=len(candidates),
                 needed=scheme.total,
             )
-        if len(placement.stores) < scheme.total:
+        if len(placement.stores) < scheme.total or (pool.members and len(set(placement.stores)) < scheme.total):
             raise StoreFull("the stores have no room for another pack: add one with `skep store add`, or free some")
         self._check_zones(scheme, {each.zone for each in candidates}, pool)
 
@@ -141,9 +144,11 @@ class ShardWriter:
         shards: Sequence[Shard],
         placement: Placement,
         candidates: Sequence[Candidate],
+        pool: Pool,
     ) -> tuple[list[WrittenShard], tuple[asyncio.Task[WrittenShard], ...]]:
+        alone = set(placement.stores) if pool.members else None
         tasks = [
-            asyncio.create_task(self._put_one(pack_id, shard, store_id, candidates, placement.stores))
+            asyncio.create_task(self._put_one(pack_id, shard, store_id, candidates, placement.stores, alone))
             for shard, store_id in zip(shards, placement.stores, strict=True)
         ]
         try:
@@ -176,9 +181,18 @@ class ShardWriter:
         return written, tuple(waiting)
 
     async def _put_one(
-        self, pack_id: bytes, shard: Shard, first: Id, candidates: Sequence[Candidate], placed: Sequence[Id]
+        self,
+        pack_id: bytes,
+        shard: Shard,
+        first: Id,
+        candidates: Sequence[Candidate],
+        placed: Sequence[Id],
+        alone: set[Id] | None = None,
     ) -> WrittenShard:
-        """Put one shard, on another store if its own fails, a spare one first. Never raises SkepError."""
+        """Put one shard, on another store if its own fails, a spare one first. Never raises SkepError.
+
+        ``alone``: the stores that have, or get, a shard of the pack, where none may get a second one.
+        """
         taken = [each.zone for each in candidates if each.store_id in placed]
         tried: list[Id] = []
         store_id = first
@@ -187,11 +201,13 @@ class ShardWriter:
             refused = await self._try_put(pack_id, shard, store_id)
             if refused is None:
                 return WrittenShard(shard.number, store_id, shard.size_bytes, True)
-            rest = [each for each in candidates if each.store_id not in tried]
+            rest = [each for each in candidates if each.store_id not in tried and each.store_id not in (alone or ())]
             other = place(pack_id, 1, shard.size_bytes, rest, kept_zones=taken, kept_stores=placed)
             if not other.stores:
                 return WrittenShard(shard.number, first, shard.size_bytes, False, refused)
             store_id = other.stores[0]
+            if alone is not None:
+                alone.add(store_id)
 
     async def _try_put(self, pack_id: bytes, shard: Shard, store_id: Id) -> type[SkepError] | None:
         """Put it on this store; None when it is there, else how the store said no."""

@@ -28,6 +28,7 @@ from skep.clouds import CloudGrants, Clouds
 from skep.db import Database
 from skep.db.database import MakeEngine
 from skep.durability.agents import Agents
+from skep.durability.held import HeldChunks
 from skep.durability.member import Member
 from skep.durability.objects import Objects
 from skep.durability.policies import Pools
@@ -50,7 +51,7 @@ from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
 from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
 from skep.server.opening import OpenDouble, open_database, opener
-from skep.server.owners import OwnersKeeper, open_owners
+from skep.server.owners import open_owners
 from skep.server.pairs import Pairs
 from skep.server.plain import PATHS, PlainPages
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
@@ -122,8 +123,7 @@ async def open_hive(
         keys = identity.master.hive_keys()
 
         # where the bytes are
-        board = LinkBoard()
-        egress = Egress(off=settings.ownership.private_networks)
+        board, egress = LinkBoard(), Egress(off=settings.ownership.private_networks)
         closing.push_async_callback(egress.close)
         clouds = await _clouds(db, identity, settings, clock, lambda url: stores.uses(url))
         stores = _store_set(db, identity, settings, clock, driver, clouds, board, egress)
@@ -158,14 +158,14 @@ async def open_hive(
         closing.push_async_callback(agents.close)
 
         # whose stores they are
-        own, layout = open_owners(settings, db, chunks, agents, clouds.grants)
-        keepers.stores.owners = OwnersKeeper(own, clouds.grants)
+        own, layout = open_owners(settings, db, chunks, agents, clouds.grants, keepers.stores)
 
         # the doors
         facts = Facts(db, clock, chunks.cache)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
-            agents=agents, owning=own, layout=layout, rebalancer=keepers.rebalancer, traffic=keepers.traffic,
+            held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout,
+            rebalancer=keepers.rebalancer, traffic=keepers.traffic,
             limits=options.request_limits(settings),
             uploads=_uploads(settings, clock),
             polls=_polls(settings),

@@ -104,6 +104,7 @@ def request_limits(settings: Settings) -> RequestLimits:
         batch_items=limits.batch_items,
         batch_item_bytes=limits.batch_item_bytes,
         batch_bytes=limits.batch_bytes,
+        chunks_over=settings.ownership.chunks_over,
     )
 
 

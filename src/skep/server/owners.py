@@ -15,6 +15,7 @@ from skep.durability.layout import Layout
 from skep.durability.owning import Owning
 from skep.durability.service import ChunkService
 from skep.server.options import own_rules
+from skep.server.stores_worker import StoresWorker
 
 _log = get_logger("skep.owning")
 
@@ -43,11 +44,12 @@ class OwnersKeeper:
 
 
 def open_owners(
-    settings: Settings, db: Database, chunks: ChunkService, agents: Agents, grants: CloudGrants
+    settings: Settings, db: Database, chunks: ChunkService, agents: Agents, grants: CloudGrants, worker: StoresWorker
 ) -> tuple[Owning, Layout]:
-    """Who may have which stores, and what is lost together."""
+    """Who may have which stores, and what is lost together. ``worker`` looks after it from now on."""
     holder = partial(account_holder, grants)
     own = Owning(db, chunks.stores, chunks.pools, agents.book, own_rules(settings), holder)
+    worker.owners = OwnersKeeper(own, grants)
     refuse = settings.storage.layout_lint == "refuse"
     return own, Layout(db, chunks, agents.book, settings.storage.user_schemes, refuse=refuse)
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from skep.base.workers import Outcome, Progress
 from skep.durability.repair import Repairer
 from skep.durability.storeset import StoreSet
 from skep.durability.traffic import Traffic
-from skep.server.owners import OwnersKeeper
+
+
+class Owners(Protocol):
+    """What is to be looked after where stores have owners."""
+
+    async def look(self) -> None: ...
 
 
 class StoresWorker:
@@ -15,7 +22,7 @@ class StoresWorker:
     name = "stores"
     description = "Asks every store whether it is well and how much room it has."
 
-    owners: OwnersKeeper | None = None
+    owners: Owners | None = None
     """Plugged in once it is there: it stands on agents, and they on the repairer."""
 
     def __init__(self, stores: StoreSet, repairer: Repairer, traffic: Traffic) -> None:

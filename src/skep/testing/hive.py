@@ -101,7 +101,10 @@ async def open_test_hive(
     drivers: Mapping[str, Store] | None = None,
     **overrides: Any,
 ) -> AsyncIterator[TestHive]:
-    """A hive in an empty directory with ``stores`` memory stores (or these ``drivers``); no worker runs by itself."""
+    """A hive in an empty directory with ``stores`` memory stores (or these ``drivers``); no worker runs by itself.
+
+    A driver whose name is a URL is what opens there, once a test adds a store at it.
+    """
     settings = test_settings(place, **overrides)
     configure_logs(settings.log)
     used_clock = clock or SystemClock()
@@ -113,13 +116,14 @@ async def open_test_hive(
     await db.close()
 
     def driver(url: str, secret: bytes | None) -> Store | None:
-        return chosen[url.removeprefix("memory:")] if url.startswith("memory:") else None
+        return chosen[url.removeprefix("memory:")] if url.startswith("memory:") else chosen.get(url)
 
     hive = await open_hive(settings, clock=used_clock, driver=driver, start_workers=False)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(hive.close)
         for name in chosen:
-            await hive.stores.add(name, f"memory:{name}", zone=name)
+            if ":" not in name:
+                await hive.stores.add(name, f"memory:{name}", zone=name)
         await hive.chunks.set_scheme(Scheme.parse(scheme))
         hive.ready = True
         yield TestHive(hive, chosen, closing)

@@ -7,13 +7,16 @@ data. It is read tolerantly (``common/form.py``). ``PUT`` takes the plain body a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Literal, cast, get_args
 
 import msgspec
+from msgspec import Meta
 
 from skep.base.errors import ChunkNotFound, MalformedRequest
 from skep.base.ids import id_text
 from skep.chunks.manifest import etag
 from skep.chunks.scheme import Scheme
+from skep.durability.held import REPLICAS_MAX
 from skep.durability.objects import StoredObject
 from skep.durability.records import ChunkPlaces
 from skep.frontends.api.call import Call
@@ -28,13 +31,21 @@ ENCRYPTION_NAMES = ("aes256-gcm", "aes256", "aes256-md5")
 """What may be asked for. All are sealed alike, with AES-256-GCM under a key of the owner's own, which
 also proves that the bytes are whole: ``md5`` in the old name asks for no more than that."""
 FIELD_LIMIT_BYTES = 256
+Over = Literal["stores", "array", "cloud", "both"]
 
 
 class ChunkQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """``durability``: a scheme, the hive's unless given; ``encryption``: one of the accepted names."""
+    """``durability``: a scheme, the hive's unless given; ``encryption``: one of the accepted names.
+
+    ``over``: ``stores`` (by the caller's placement), ``array`` (agents), ``cloud`` (clouds and buckets) or ``both``;
+    the hive says which unless it is given. On members there are whole replicas: ``durability`` is ``none`` or
+    ``raid1(n)`` there, or ``replicas`` says how many.
+    """
 
     durability: str | None = None
     encryption: str = SEALED_WITH
+    over: Over | None = None
+    replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] | None = None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -79,21 +90,28 @@ class DownloadFlag(msgspec.Struct, frozen=True, kw_only=True):
 async def post_chunk(call: Call, query: ChunkQuery) -> None:
     """Store content as multipart/form-data: fields ``encryption`` and ``durability``, then the data."""
     form = FormReader(call.headers.text("content-type"), call.body.limited(_limit(call)), tolerant=True)
-    asked = {"durability": query.durability, "encryption": query.encryption}
+    replicas = None if query.replicas is None else str(query.replicas)
+    asked = {
+        "durability": query.durability, "encryption": query.encryption, "over": query.over, "replicas": replicas
+    }  # fmt: skip
     while (part := await form.next_part()) is not None:
         if part.name not in asked:
             break
         asked[part.name] = (await form.value(FIELD_LIMIT_BYTES)).decode("utf-8", "replace").strip()
     if part is None:
         raise MalformedRequest("The form has no data: send it as the last part, after encryption and durability.")
-    await _store(call, asked["encryption"] or SEALED_WITH, asked["durability"], _data_then_end(form))
+    wanted = ChunkQuery(
+        durability=asked["durability"], encryption=asked["encryption"] or SEALED_WITH, over=_over(asked["over"]),
+        replicas=_number(asked["replicas"]),
+    )  # fmt: skip
+    await _store(call, wanted, _data_then_end(form))
 
 
 async def put_chunk(call: Call, query: ChunkQuery) -> None:
     """Store the body as it is."""
     body = call.body.limited(_limit(call))
     body.check_declared()
-    await _store(call, query.encryption, query.durability, body)
+    await _store(call, query, body)
 
 
 async def get_chunk(call: Call, query: DownloadFlag) -> None:
@@ -125,19 +143,52 @@ def _limit(call: Call) -> int:
     return call.services.limits.chunk_bytes
 
 
-async def _store(call: Call, encryption: str, durability: str | None, stream: AsyncIterator[bytes]) -> None:
+async def _store(call: Call, query: ChunkQuery, stream: AsyncIterator[bytes]) -> None:
+    encryption, me = query.encryption, call.principal.user_id
     if encryption.lower() not in ENCRYPTION_NAMES:
         raise MalformedRequest(
             f"unsupported encryption: {encryption[:64]!r}: write one of {', '.join(ENCRYPTION_NAMES)}"
             " (all are sealed with AES-256-GCM)"
         )
-    scheme = _scheme(call, durability) if durability else None
-    async with call.services.uploads.enter_as(call.principal.user_id):
-        stored = await call.services.objects.put(
-            call.principal.user_id, stream, scheme=scheme, encryption=encryption.lower()
-        )
+    over = query.over or call.services.limits.chunks_over
+    async with call.services.uploads.enter_as(me):
+        if over == "stores":
+            if query.replicas is not None:
+                raise MalformedRequest("`replicas` counts members: say `over` array, cloud or both; or `durability`.")
+            scheme = _scheme(call, query.durability) if query.durability else None
+            stored = await call.services.objects.put(me, stream, scheme=scheme, encryption=encryption.lower())
+        else:
+            count = _replicas(query)
+            held, _ = await call.services.held.put(me, over, None, stream, count, encryption=encryption.lower())
+            stored = await call.services.objects.get(me, held.object_id)
     call.answer_headers.append(("location", f"/api/chunk/{text_of(stored.id)}"))
     await call.answer(_record(stored, await call.services.objects.places(stored)), 201)
+
+
+def _over(text: str | None) -> Over | None:
+    if not text:
+        return None
+    if text not in get_args(Over):
+        raise MalformedRequest(f"unsupported `over`: {text[:64]!r}: write one of {', '.join(get_args(Over))}")
+    return cast(Over, text)
+
+
+def _number(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text[:4]) <= REPLICAS_MAX:
+        raise MalformedRequest(f"`replicas` is a number from 1 to {REPLICAS_MAX}, not {text[:64]!r}")
+    return int(text)
+
+
+def _replicas(query: ChunkQuery) -> int:
+    """How many whole replicas are asked for. Raises InvalidScheme, MalformedRequest."""
+    if not query.durability:
+        return query.replicas or 1
+    scheme = Scheme.parse(query.durability)
+    if scheme.data_shards != 1 or query.replicas not in (None, scheme.total):
+        raise MalformedRequest("Members hold whole replicas: write `durability` none or raid1(n), or `replicas`.")
+    return scheme.total
 
 
 def _scheme(call: Call, text: str) -> Scheme:

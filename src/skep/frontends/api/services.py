@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from skep.auth import Auth
 from skep.base.limits import ByteBudget, FairGate, Shares
 from skep.base.workers import WorkerSet
 from skep.clouds import Clouds
 from skep.durability.agents import Agents
+from skep.durability.held import HeldChunks
 from skep.durability.layout import Layout
 from skep.durability.member import Member
 from skep.durability.objects import Objects
@@ -41,6 +42,8 @@ class RequestLimits:
     batch_item_bytes: int = 4 << 20
     batch_bytes: int = 64 << 20
     chunk_bytes: int = 64 << 20
+    chunks_over: Literal["stores", "array", "cloud", "both"] = "stores"
+    """Where ``/api/chunk/`` keeps what does not say where."""
 
 
 class ShownCertificate(NamedTuple):
@@ -61,6 +64,8 @@ class Services:
     filesystem: Filesystem
     chunks: ChunkService
     objects: Objects
+    held: HeldChunks
+    """Chunks on members."""
     stores: StoreSet
     workers: WorkerSet
     jobs: Jobs
