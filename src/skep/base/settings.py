@@ -38,6 +38,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65_535)]
     s3_port: Annotated[int, Meta(ge=0, le=65_535)]
     engine: Literal["granian", "uvicorn"]
+    only: Literal["", "array", "cloud", "chunk"]
     sftp_port: Annotated[int, Meta(ge=0, le=65_535)]
     tls_certificate: str
     tls_key: str

@@ -107,7 +107,11 @@ def _url(settings: Settings) -> str:
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["events"]), help="Serve live changes alone, beside the hive.")
+@click.option(
+    "--only",
+    type=click.Choice(["events", "array", "cloud", "chunk"]),
+    help="Serve live changes alone, beside the hive; or be a hive for one service alone.",
+)
 @with_place
 def serve(output: Output, overrides: dict[str, object], only: str | None) -> None:
     """Run a hive in the foreground, until SIGTERM or Ctrl-C.
@@ -128,10 +132,11 @@ def serve(output: Output, overrides: dict[str, object], only: str | None) -> Non
       skep serve --host 0.0.0.0 --port 80 --data-dir /srv/skep
       skep serve --set log.format=json --set storage.scheme='ec(4,2)'
       skep serve --only events --port 8081 --set events.fanout=postgresql
+      skep serve --only array
     """
     began = time.monotonic()
     gc.disable()  # a start makes many objects and no garbage; once it is ready the hive collects again
-    found = _settings(overrides)
+    found = _settings(overrides if only in (None, "events") else {**overrides, "server.only": only})
     from skep.server.serve import serve as run
 
     def announce(url: str) -> None:

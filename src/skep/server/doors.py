@@ -196,7 +196,11 @@ _BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3, "tus": _tus, OWN:
 
 
 def open_doors(ground: Ground) -> Doors:
-    """Every door of the hive as one application."""
+    """Every door of the hive as one application, or those of the one service that the settings name."""
+    only = ground.settings.server.only
+    if only:
+        link = {LINK_PATH: _AT_PATHS[LINK_PATH](ground)} if only in ("array", "chunk") else {}
+        return Doors({}, link, rest=api_app(ground.services, only))
     return Doors(
         {segment: build(ground) for segment, build in _BUILDERS.items()},
         {path: build(ground) for path, build in _AT_PATHS.items()},

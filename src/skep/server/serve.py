@@ -128,7 +128,7 @@ async def _serve(
     ports = [port]
 
     waiting = {"server"}
-    if server.s3_port and not only_events:
+    if server.s3_port and not only_events and not server.only:
         waiting.add("s3")
         s3_port = listening_port(server.host, server.s3_port)
         ports.append(s3_port)
@@ -144,7 +144,7 @@ async def _serve(
 
     try:
         with _Signals() as signals:
-            sftp = await open_sftp(cast("Hive", hive)) if not only_events else None
+            sftp = await open_sftp(cast("Hive", hive)) if not (only_events or server.only) else None
             leave = asyncio.Event()
             run = engine(server.engine)
             running = [run(hive.app, _listening(settings, port, tls), leave, lambda: ready("server"))]

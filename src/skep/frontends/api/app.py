@@ -73,6 +73,27 @@ def all_operations() -> tuple[Operation, ...]:
     return (*resources, *docs_operations(all_operations))
 
 
-def api_app(services: Services) -> ApiApp:
-    """The ASGI application of the JSON API."""
-    return ApiApp(all_operations(), services)
+_ALWAYS = ("/api/auth", "/api/admin", "/api/stores", "/.well-known")
+_OF_SERVICES = {
+    "array": ("/api/array", "/api/agents"),
+    "cloud": ("/api/cloud",),
+    "chunk": ("/api/chunk", "/api/array", "/api/agents", "/api/cloud"),
+}
+"""What a hive answers that is one service alone: its own URLs, and those by which people log in and see to it."""
+
+
+def operations_of(service: str) -> tuple[Operation, ...]:
+    """The operations of a hive that serves ``array``, ``cloud`` or ``chunk`` (the front over both) alone."""
+    wanted = (*_ALWAYS, *_OF_SERVICES[service])
+    chosen = tuple(
+        operation
+        for resource in _RESOURCES
+        for operation in resource.OPERATIONS
+        if any(operation.path == path or operation.path.startswith(f"{path}/") for path in wanted)
+    )
+    return (*chosen, *docs_operations(lambda: operations_of(service)))
+
+
+def api_app(services: Services, only: str = "") -> ApiApp:
+    """The ASGI application of the JSON API; ``only``: of one service alone."""
+    return ApiApp(operations_of(only) if only else all_operations(), services)

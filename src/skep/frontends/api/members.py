@@ -25,13 +25,13 @@ Replicas = Annotated[int, Meta(ge=1, le=REPLICAS_MAX)]
 PAGE = 1000
 
 
-class MemberQuery(msgspec.Struct, frozen=True, kw_only=True):
+class ReplicasQuery(msgspec.Struct, frozen=True, kw_only=True):
     """``replicas``: on how many members it is to lie, each on another."""
 
     replicas: Replicas = 1
 
 
-class HeldQuery(msgspec.Struct, frozen=True, kw_only=True):
+class HeldPageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """``after``: the last id of the page before."""
 
     after: Annotated[str, Meta(max_length=64)] = ""
@@ -61,7 +61,7 @@ class HeldList(msgspec.Struct, frozen=True):
     more: bool
 
 
-async def put_array_chunk(call: Call, query: MemberQuery) -> None:
+async def put_array_chunk(call: Call, query: ReplicasQuery) -> None:
     """Store the body as a chunk on agents. 200 where the same content is there already, 409 where another is."""
     await _put(call, "array", query.replicas)
 
@@ -81,12 +81,12 @@ async def delete_array_chunk(call: Call) -> None:
     await _delete(call, "array")
 
 
-async def list_array_chunks(call: Call, query: HeldQuery) -> HeldList:
+async def list_array_chunks(call: Call, query: HeldPageQuery) -> HeldList:
     """List one's chunks on agents by id."""
     return await _list(call, "array", query)
 
 
-async def put_cloud_chunk(call: Call, query: MemberQuery) -> None:
+async def put_cloud_chunk(call: Call, query: ReplicasQuery) -> None:
     """Store the body as a chunk on clouds. 200 where the same content is there already, 409 where another is."""
     await _put(call, "cloud", query.replicas)
 
@@ -106,7 +106,7 @@ async def delete_cloud_chunk(call: Call) -> None:
     await _delete(call, "cloud")
 
 
-async def list_cloud_chunks(call: Call, query: HeldQuery) -> HeldList:
+async def list_cloud_chunks(call: Call, query: HeldPageQuery) -> HeldList:
     """List one's chunks on clouds by id."""
     return await _list(call, "cloud", query)
 
@@ -158,7 +158,7 @@ async def _delete(call: Call, service: str) -> None:
     await call.services.held.delete(call.principal.user_id, service, call.path["chunk_id"])
 
 
-async def _list(call: Call, service: str, query: HeldQuery) -> HeldList:
+async def _list(call: Call, service: str, query: HeldPageQuery) -> HeldList:
     found = await call.services.held.list(call.principal.user_id, service, query.after, query.limit + 1)
     records = [HeldRecord(each.chunk_id, each.size_bytes, each.replicas, each.created_us) for each in found]
     return HeldList(records[: query.limit], len(records) > query.limit)

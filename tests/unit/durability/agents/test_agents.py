@@ -312,7 +312,7 @@ async def test_a_signature_by_another_key_enrols_nobody(ground: Ground) -> None:
 
 
 async def test_somebody_between_with_another_certificate_is_found_out(ground: Ground) -> None:
-    ground.hive.hive.agents.greeter._certificate = "a" * 64
+    ground.hive.hive.agents.greeter._certificate = lambda: "a" * 64
     desk = ground.lend("desk")
     desk.wire.certificate = "b" * 64
     await desk.enrol("desk")
