@@ -307,18 +307,18 @@ class ChunkService:
 
     async def _write_pack(self, pack: OpenPack) -> Written:
         """Close, code, put, record: what makes the chunks of one open pack durable."""
-        return await self._close_and_put(pack.builder, pack.scheme, pack.pool, self._record_new, is_followed=True)
+        return await self._close_and_put(pack.builder, pack.scheme, self._record_new, pool=pack.pool, is_followed=True)
 
     async def write_repacked(self, builder: PackBuilder, scheme: Scheme, pool: Pool, repoint: Repoint) -> None:
         """Make a pack of chunks that have rows already durable, and point their rows at it."""
         record = partial(self._record_repacked, repoint)
-        written = await self._close_and_put(builder, scheme, pool, record, is_followed=False)
+        written = await self._close_and_put(builder, scheme, record, pool=pool, is_followed=False)
         await written.finish()
         if written.recorded is not None:
             written.recorded.result()
 
     async def _close_and_put(
-        self, builder: PackBuilder, scheme: Scheme, pool: Pool, record: RecordPack, *, is_followed: bool
+        self, builder: PackBuilder, scheme: Scheme, record: RecordPack, *, pool: Pool, is_followed: bool
     ) -> Written:
         """``is_followed``: whoever waits for the pack commits something next."""
 
@@ -331,7 +331,7 @@ class ChunkService:
         pack_id, size_bytes = closed.id, closed.size_bytes
         self.on_their_way.add(pack_id)
         try:
-            outcome = await self._shards.put(pack_id, scheme, shards, pool)
+            outcome = await self._shards.put(pack_id, scheme, shards, pool=pool)
             recorded = self._db.write_in_order(
                 lambda tx: record(tx, closed, scheme, pool, outcome), with_next=small and is_followed
             )
