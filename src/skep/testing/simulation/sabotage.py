@@ -22,6 +22,7 @@ from skep.db import Transaction
 from skep.durability.leases import Leases
 from skep.durability.packreader import PackReader
 from skep.durability.placement import place
+from skep.durability.pools import Pool
 from skep.durability.recording import WrittenShard
 from skep.durability.service import ChunkService, Repoint
 from skep.durability.shardwriter import PutShards, ShardWriter
@@ -75,7 +76,9 @@ class _Rehearsed(Exception):
         self.result = result
 
 
-async def _repoint_first(self: ChunkService, builder: PackBuilder, scheme: Scheme, repoint: Repoint) -> None:
+async def _repoint_first(
+    self: ChunkService, builder: PackBuilder, scheme: Scheme, pool: Pool, repoint: Repoint
+) -> None:
     """Point the rows at the new pack, then store it."""
     closed = builder.close()
     shards = encode_shards(self.shard_key, closed, scheme)
@@ -88,7 +91,7 @@ async def _repoint_first(self: ChunkService, builder: PackBuilder, scheme: Schem
     if len(rows) < len(shards):
         return
     outcome = PutShards(rows, where.spread)
-    await self._db.write(lambda tx: self._record_repacked(repoint, tx, closed, scheme, outcome))
+    await self._db.write(lambda tx: self._record_repacked(repoint, tx, closed, scheme, pool, outcome))
     for shard, row in zip(shards, rows, strict=True):
         await self._shards._try_put(closed.id, shard, row.store_id)
 
@@ -108,11 +111,11 @@ async def _record_first(self: ChunkService, builder: PackBuilder, scheme: Scheme
     """Record a pack as stored everywhere, and store it only then."""
     put = self._shards.put
 
-    async def claim(pack_id: bytes, scheme: Scheme, shards: Sequence[Shard]) -> PutShards:
+    async def claim(pack_id: bytes, scheme: Scheme, shards: Sequence[Shard], pool: Pool) -> PutShards:
         size_bytes = max(shard.size_bytes for shard in shards)
         where = place(pack_id, len(shards), size_bytes, await self.stores.candidates())
         if len(where.stores) < len(shards):
-            return await put(pack_id, scheme, shards)
+            return await put(pack_id, scheme, shards, pool)
         rows = [
             WrittenShard(shard.number, store_id, shard.size_bytes, True)
             for shard, store_id in zip(shards, where.stores, strict=True)
