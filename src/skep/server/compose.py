@@ -165,10 +165,8 @@ async def open_hive(
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
             held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout,
-            rebalancer=keepers.rebalancer, traffic=keepers.traffic,
-            limits=options.request_limits(settings),
-            uploads=_uploads(settings, clock),
-            polls=_polls(settings),
+            rebalancer=keepers.rebalancer, traffic=keepers.traffic, limits=options.request_limits(settings),
+            uploads=_uploads(settings, clock), polls=_polls(settings),
             batch_memory=_batch_memory(settings, clock),
             check_store=partial(_check_store, clouds.grants, board, egress),
             clouds=clouds,
