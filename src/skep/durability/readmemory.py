@@ -18,13 +18,13 @@ from skep.base.malloc import keep_freed
 
 PART_BYTES_MAX = 1 << 20
 PART_BYTES_MIN = 32 << 10
-STRETCH_BYTES = 256 << 10
+STRETCH_BYTES = 512 << 10
 AHEAD_CHUNKS_MAX = 3
 CROWD_READERS = 32
 """Readers at once from which freed chunks go back to the system; until there are half as many."""
 CHUNKS_BYTES = 8 << 20
 """What chunks and their parts are smaller than."""
-SMALL_BYTES = 128 << 10
+SMALL_BYTES = 512 << 10
 SLOW_S = 0.05
 """A client that lets a part wait for longer is slow."""
 
@@ -44,7 +44,7 @@ class ReadMemory:
         self.readers += 1
         if self.readers >= CROWD_READERS and not self._is_crowded:
             self._is_crowded = True
-            keep_freed(blocks_bytes_max=SMALL_BYTES, bytes_max=SMALL_BYTES)
+            keep_freed(blocks_bytes_max=SMALL_BYTES, bytes_max=CHUNKS_BYTES)
         try:
             yield
         finally:
