@@ -206,12 +206,45 @@ def _event_row(event: Any) -> str:
     return f"| `{event.kind()}` | {meaning} | {', '.join(fields)} |"
 
 
+def stack_file_page() -> str:
+    """The manual of the stack file, which is its annotated examples."""
+    from skep.deploy.stack.manual import manual_page
+
+    return manual_page(WRITTEN_BY)
+
+
+def import_page() -> str:
+    """What `skep stack import` understands."""
+    from skep.deploy.stack.importing import support_table
+
+    lines = [
+        "# From a Procfile or a Compose file",
+        WRITTEN_BY,
+        "",
+        "    skep stack import Procfile > quarry.yml",
+        "    skep stack import compose.yaml > quarry.yml",
+        "",
+        "The result is a [stack file](stack-file.md) to go on with. Whatever has no counterpart is told with its line,",
+        "on standard error and in a comment of the result; nothing else is left out but what the table says.",
+        "",
+        "Of a Procfile, `web` becomes a web job (say its `domains`), every other process a worker; `release` is noted.",
+        "",
+        "A service of a Compose file that is built becomes a web job when it has ports, else a worker; one with a",
+        "ready image becomes a service.",
+        "",
+        support_table(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "cli.md": cli_page,
     "api.md": api_page,
     "events.md": events_page,
+    "deploy/stack-file.md": stack_file_page,
+    "deploy/import.md": import_page,
 }
 
 

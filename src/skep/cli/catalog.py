@@ -98,6 +98,7 @@ _section(
     fsck="Check that everything the hive knows of is there and whole.",
     workers="The hive's background work: scrubbing, repairing, collecting, snapshots.",
 )
+_section("Deploying", "stack_commands", stack="Stacks: what a quarry.yml declares.")
 _section(
     "People",
     "people_commands",

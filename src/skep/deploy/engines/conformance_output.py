@@ -20,8 +20,7 @@ async def check_logs_are_in_order_and_know_their_stream(place: Place) -> None:
     """Logs are in order and know their stream."""
     await place.start("lines", "50")
     await place.says("line 50")
-    await place.until("complaining", lambda job: "complaint" in job.last_lines)
-    lines = await place.lines()
+    lines = await place.logged("complaint")
     out = [line.text for line in lines if line.stream == "stdout"]
     must(out == [f"line {number}" for number in range(1, 51)], f"standard output is {out}")
     must([line.text for line in lines if line.stream == "stderr"] == ["complaint"], "standard error is lost")

@@ -90,6 +90,16 @@ class Place:
         """Its log as it is."""
         return [line async for line in self.engine.logs(f"{self.name}.{slice}", since_us=since_us)]
 
+    async def logged(self, text: str) -> list[LogLine]:
+        """Its log, once a line is in it: the two streams of a job may overtake each other."""
+        end_s = self.bench.clock.monotonic_s() + LIMIT_S
+        while self.bench.clock.monotonic_s() < end_s:
+            lines = await self.lines()
+            if any(line.text == text for line in lines):
+                return lines
+            await self.bench.clock.sleep(_LOOK_S)
+        raise Failed(f"after {LIMIT_S:g} s its log has no line {text!r}")
+
     async def clean_up(self) -> None:
         """Remove what the check made."""
         try:
