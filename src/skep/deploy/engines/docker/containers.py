@@ -132,6 +132,7 @@ def observed(shown: dict[str, Any], health: HealthState, last_lines: tuple[str, 
     native = (state.get("Health") or {}).get("Status")
     if native in ("starting", "healthy", "unhealthy") and status == "running":
         health = native
+    started_us = time_us(state.get("StartedAt", ""))
     ended = status in ("exited", "stopped", "restarting")
     return Observed(
         labels=labels_of(labels),
@@ -140,8 +141,9 @@ def observed(shown: dict[str, Any], health: HealthState, last_lines: tuple[str, 
         state=status,
         health=health,
         bindings=bindings_of(shown),
-        started_us=time_us(state.get("StartedAt", "")),
-        finished_us=time_us(state.get("FinishedAt", "")) if ended else 0,
+        started_us=started_us,
+        # the daemon notes a start late: what ends at once has ended before that
+        finished_us=max(started_us, time_us(state.get("FinishedAt", ""))) if ended else 0,
         exit_code=int(state["ExitCode"]) if ended else None,
         restarts=int(shown.get("RestartCount", 0)),
         reason=_reason(shown, status),
