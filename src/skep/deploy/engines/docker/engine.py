@@ -58,6 +58,7 @@ from skep.deploy.stack.records import Build
 
 PORTS = range(20_000, 30_000)
 PORT_ATTEMPTS_MAX = 20
+APPEARS_LOOKS_MAX = 50
 EXEC_OUTPUT_MAX_BYTES = 1 << 20
 _LOOK_S = 0.4
 _FRAME_HEAD = 8
@@ -198,7 +199,7 @@ class DockerEngine:
                 name = {"name": containers.PREFIX + labels.slice}
                 await self._wire.json("POST", "containers/create", params=name, body=config)
             except Conflict:
-                return await self._must_find(labels.slice), False  # somebody was faster
+                return await self._appeared(labels.slice), False  # somebody was faster
             shown = await self._must_find(labels.slice)
             try:
                 await self._start(shown, spec)
@@ -209,6 +210,15 @@ class DockerEngine:
                 continue
             return await self._must_find(labels.slice), True
         raise PortInUse(f"{self.host} has no free port from {PORTS[0]} to {PORTS[-1]}, as far as was tried")
+
+    async def _appeared(self, id: str) -> dict[str, Any]:
+        """The container of a job whose name is taken: the daemon lists it a moment later."""
+        for _ in range(APPEARS_LOOKS_MAX):
+            shown = await self._find(id)
+            if shown is not None:
+                return shown
+            await self._clock.sleep(0.1)
+        return await self._must_find(id)
 
     async def _chosen(self, spec: JobSpec) -> dict[int, int]:
         if not spec.ports:
