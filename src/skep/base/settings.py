@@ -85,6 +85,7 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     upload_memory_bytes: Annotated[int, Meta(ge=64 * 2**20, le=2**40)]
     download_memory_bytes: Annotated[int, Meta(ge=8 * 2**20, le=2**40)]
     cache_bytes: Annotated[int, Meta(ge=0, le=2**50)]
+    recent_bytes: Annotated[int, Meta(ge=0, le=2**40)]
     hedge: bool
     store_timeout_s: Positive
     store_retries: Annotated[int, Meta(ge=0, le=20)]

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from skep.base.clock import Clock
 from skep.base.errors import ShuttingDown
 from skep.db.revision import require_current
-from skep.db.statement import DialectName
+from skep.db.statement import DialectName, Params, Statement
 from skep.db.transaction import Driver, Transaction
 from skep.db.units import Delivery, Limits, Unit
 from skep.db.urls import DatabaseUrl, PostgresqlUrl, SqliteUrl, parse_url
@@ -26,6 +26,10 @@ from skep.db.urls import DatabaseUrl, PostgresqlUrl, SqliteUrl, parse_url
 T = TypeVar("T")
 WITH_NEXT_S = 0.01
 """How long a unit for which nobody waits is held for company."""
+
+
+Row: TypeAlias = tuple[Any, ...]
+Look: TypeAlias = Callable[[Statement, Params], Row | None]
 
 
 class Engine(Protocol):
@@ -38,6 +42,8 @@ class Engine(Protocol):
     """Whether writing units run one after the other, in the order of their submission."""
     at_once: Callable[[Unit[Any]], None] | None
     """Runs a reading unit in the calling thread, which is the event loop's; None if that would block."""
+    look: Look | None
+    """Runs one reading statement in the calling thread; None if that would block."""
 
     def submit(self, unit: Unit[Any]) -> None:
         """Queue a unit; the engine's Delivery gets it when it is done. Never blocks."""
@@ -112,6 +118,15 @@ class Database:
         self._engine.at_once(unit)
         unit.settle(self._loop)
         return await unit.future
+
+    async def look(self, statement: Statement, params: Params) -> Row | None:
+        """The row that one statement finds, or None: the leanest of all reads. It must find one row at most, by key.
+
+        Raises DatabaseBusy, CorruptDatabase.
+        """
+        if self._closed or self._engine.look is None:
+            return await self.read(lambda tx: tx.one(statement, params))
+        return self._engine.look(statement, params)
 
     def write_in_order(self, work: Callable[[Transaction], T], *, with_next: bool = False) -> asyncio.Future[T] | None:
         """Submit a unit of work now, and be told of its end by the future.

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from skep.base.clock import Clock
 from skep.base.errors import DatabaseBusy
+from skep.db.statement import Params, Statement
 from skep.db.threads import ThreadGroup
 from skep.db.transaction import Driver
 from skep.db.units import Delivery, Unit
@@ -56,6 +57,7 @@ class ServedEngine:
 
     in_order = False
     at_once: Callable[[Unit[Any]], None] | None = None
+    look: Callable[[Statement, Params], tuple[Any, ...] | None] | None = None
 
     def __init__(self, driver: ServerDriver, clock: Clock, delivery: Delivery, pool_size: int) -> None:
         self.driver: Driver = driver

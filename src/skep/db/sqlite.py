@@ -29,7 +29,7 @@ from typing import Any, Literal
 from skep.base.clock import Clock
 from skep.base.errors import CorruptDatabase, DatabaseBusy, DatabaseFull, DatabaseUnusable
 from skep.db.errors import RowExists
-from skep.db.statement import DialectName, Statement
+from skep.db.statement import DialectName, Params, Statement
 from skep.db.threads import ThreadGroup
 from skep.db.transaction import Driver
 from skep.db.units import Delivery, Limits, Unit
@@ -174,6 +174,7 @@ class SqliteEngine:
 
         self._here = SqliteReader(connect(url, "reader"), driver, clock)
         self.at_once: Callable[[Unit[Any]], None] | None = self._here.run
+        self.look: Callable[[Statement, Params], tuple[Any, ...] | None] | None = self._here.look
 
     def submit(self, unit: Unit[Any]) -> None:
         if unit.writes:
@@ -210,6 +211,17 @@ class SqliteReader:
                 cursor.execute("ROLLBACK")
         except sqlite3.Error as error:
             unit.fail(self._driver.translate(error))
+
+    def look(self, statement: Statement, params: Params) -> tuple[Any, ...] | None:
+        """One statement needs no transaction of its own: it is its snapshot, from its first row to its last."""
+        cursor = self._cursor
+        try:
+            cursor.execute(*statement.bound("sqlite", params))
+            rows = cursor.fetchall()  # to the end, which ends the snapshot
+        except sqlite3.Error as error:
+            raise self._driver.translate(error) from error
+        assert len(rows) < 2, "a look finds one row at most"
+        return rows[0] if rows else None
 
     def close(self) -> None:
         self._connection.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -62,7 +63,7 @@ _LOCATIONS = prepared(
         _chunk.domain_id == sa.bindparam("domain"), _chunk.id.in_(sa.bindparam("ids", expanding=True))
     )
 )
-_LOCATION_ONE = prepared(
+LOCATION_ONE = prepared(
     sa.select(_chunk.id, _chunk.pack_id, _chunk.offset, _chunk.size_bytes, _chunk.plain_bytes).where(
         _chunk.domain_id == sa.bindparam("domain"), _chunk.id == sa.bindparam("id")
     )
@@ -151,7 +152,7 @@ def known_chunks(tx: Transaction, domain_id: Id, ids: Sequence[bytes], wanted: W
 def locate(tx: Transaction, domain_id: Id, ids: Sequence[bytes]) -> dict[bytes, Location]:
     """Where these chunks lie. Raises ChunkNotFound when one has no row."""
     if len(ids) == 1:
-        rows = tx.rows(_LOCATION_ONE, {"domain": domain_id, "id": ids[0]})
+        rows = tx.rows(LOCATION_ONE, {"domain": domain_id, "id": ids[0]})
     else:
         rows = []
         for part in batches(ids):
@@ -159,8 +160,19 @@ def locate(tx: Transaction, domain_id: Id, ids: Sequence[bytes]) -> dict[bytes, 
     found = {row[0]: Location(row[1], row[2], row[3], row[4]) for row in rows}
     for chunk_id in ids:
         if chunk_id not in found:
-            raise ChunkNotFound(f"chunk {chunk_id.hex()} is not stored; run `skep fsck` to see what else is gone")
+            raise _not_stored(chunk_id)
     return found
+
+
+def located(chunk_id: bytes, row: tuple[Any, ...] | None) -> Location:
+    """Where the chunk lies that LOCATION_ONE was asked for. Raises ChunkNotFound when it has no row."""
+    if row is None:
+        raise _not_stored(chunk_id)
+    return Location(row[1], row[2], row[3], row[4])
+
+
+def _not_stored(chunk_id: bytes) -> ChunkNotFound:
+    return ChunkNotFound(f"chunk {chunk_id.hex()} is not stored; run `skep fsck` to see what else is gone")
 
 
 def pack_places(tx: Transaction, pack_id: bytes) -> PackPlaces | None:

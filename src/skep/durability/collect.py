@@ -210,19 +210,22 @@ class Collector:
     async def _remove_chunks(self) -> int:
         oldest, epoch = self._chunks.leases.oldest(), self._chunks.leases.epoch
 
-        def work(tx: Transaction) -> int:
-            count = 0
+        def work(tx: Transaction) -> list[tuple[Id, bytes]]:
+            removed: list[tuple[Id, bytes]] = []
             left: dict[bytes, tuple[int, int]] = {}
             for domain_id, chunk_id, pack_id, size in tx.rows(_CONDEMNED, {"oldest": oldest}):
                 if tx.run(_REMOVE_CHUNK, {"domain": domain_id, "chunk": chunk_id, "oldest": oldest}):
                     before = left.get(pack_id, (0, 0))
                     left[pack_id] = (before[0] + size, before[1] + 1)
-                    count += 1
+                    removed.append((domain_id, chunk_id))
             for pack_id, (size, chunks) in left.items():
                 leave_pack(tx, pack_id, size, chunks, tx.now_us, epoch)
-            return count
+            return removed
 
-        return await self._db.write(work)
+        removed = await self._db.write(work)
+        for domain_id, chunk_id in removed:
+            self._chunks.reader.recent.drop(domain_id, chunk_id)
+        return len(removed)
 
     async def _remove_packs(self, grace_us: int) -> tuple[int, int]:
         """A page of retired packs; further ones while none of a page can be removed."""

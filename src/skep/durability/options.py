@@ -39,6 +39,8 @@ class Options:
     """What it may take of the disk."""
     cache_reserve_bytes: int = 0
     """What it leaves free there."""
+    recent_bytes: int = 0
+    """What small chunks that were read, opened, may take of memory; 0: none are kept."""
 
 
 @dataclass(slots=True)

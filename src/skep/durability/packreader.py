@@ -49,6 +49,7 @@ from skep.durability.options import Counters, Options
 from skep.durability.records import Location, PackPlaces, ShardPlace, shard_key
 from skep.durability.storeset import StoreSet
 from skep.stores.protocol import Buffer
+from skep.stores.ready import ready
 
 T = TypeVar("T")
 
@@ -153,6 +154,27 @@ class PackReader:
             return await self._run(size_bytes, lambda: open_chunk(sealed))
         self._counters.rebuilt_reads += reading.rebuilt
         return plain
+
+    def at_hand(self, location: Location) -> Buffer | None:
+        """The sealed bytes at a location, unchecked, if nothing at all has to be waited for; else None.
+
+        Only for who opens them at once, and asks ``opened`` if they do not open or there are none.
+        """
+        known = self._places.get(location.pack_id)
+        if known is None:
+            return None
+        pack, layout = known
+        number, start = divmod(location.offset, layout.shard_payload_bytes)
+        if start + location.size_bytes > layout.shard_payload_bytes:
+            return None
+        place = _place_of(pack, number)
+        member = self._stores.get(place.store_id) if place is not None and place.state == "ok" else None
+        get_ready = None if member is None or member.down else ready(member.store)
+        if get_ready is None:
+            return None
+        offset, length = layout.exact_range(start, location.size_bytes)
+        raw = get_ready(shard_key(location.pack_id, number), offset, length)
+        return raw if raw is None or length == location.size_bytes else b"".join(unframed(start, raw))
 
     async def _look_twice(self, pack_id: bytes, offset: int, length: int, reading: _Reading) -> _Parts:
         """Read a range. A shard that repair has moved since it was looked up is looked up once more."""

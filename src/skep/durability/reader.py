@@ -18,9 +18,11 @@ from skep.chunks.manifest import ChunkRef, Manifest
 from skep.chunks.seal import open_sealed
 from skep.crypto.keys import DomainKeys
 from skep.db import Database
-from skep.durability.catalog import locate
+from skep.durability.catalog import LOCATION_ONE, locate, located
+from skep.durability.intake import INLINE_BYTES
 from skep.durability.packreader import PackReader
 from skep.durability.readmemory import SLOW_S, STRETCH_BYTES, ReadMemory
+from skep.durability.recent import Recent
 from skep.durability.records import Location
 
 LOCATE_AHEAD = 64
@@ -41,8 +43,9 @@ class _Ahead(NamedTuple):
 class Reader:
     """Reads contents of a hive. Used from the event loop's thread."""
 
-    def __init__(self, db: Database, packs: PackReader, held_bytes_max: int) -> None:
+    def __init__(self, db: Database, packs: PackReader, held_bytes_max: int, recent: Recent) -> None:
         self.memory = ReadMemory(held_bytes_max)
+        self.recent = recent
         self._db = db
         self._packs = packs
 
@@ -88,10 +91,37 @@ class Reader:
                 memory.held_bytes -= sum(one.ref.plain_bytes for one in ahead)
                 await _end([one.task for one in ahead])
 
+    async def whole(self, keys: DomainKeys, manifest: Manifest, offset: int, length: int) -> bytes:
+        """The bytes of a range in one piece, which the caller has found to be small. Raises what ``read`` raises."""
+        if offset or length != manifest.size_bytes or len(manifest.chunks) != 1:
+            return b"".join([part async for part in self.read(keys, manifest, offset, length)])
+        return await self._only(keys, manifest.chunks[0])
+
     async def _only(self, keys: DomainKeys, ref: ChunkRef) -> bytes:
-        """The chunk of a small read."""
-        found = await self._db.glance(lambda tx: locate(tx, keys.domain_id, [ref.id]))
-        return await self.chunk(keys, ref, found[ref.id])
+        """The chunk of a small read: from memory, at once if its store has it at hand, or as any other."""
+        known = self.recent.get(keys.domain_id, ref.id)
+        if known is not None:
+            return known
+        row = await self._db.look(LOCATION_ONE, {"domain": keys.domain_id, "id": ref.id})
+        location = located(ref.id, row)
+        plain = self._at_hand(keys, ref, location)
+        if plain is None:
+            plain = await self.chunk(keys, ref, location)
+        self.recent.put(keys.domain_id, ref.id, plain)
+        return plain
+
+    def _at_hand(self, keys: DomainKeys, ref: ChunkRef, location: Location) -> bytes | None:
+        """The plain bytes, if nothing has to be waited for and all is well; whoever gets None asks ``chunk``."""
+        if location.size_bytes > INLINE_BYTES:
+            return None
+        sealed = self._packs.at_hand(location)
+        if sealed is None:
+            return None
+        try:
+            plain = open_sealed(keys, ref.id, sealed)
+        except CorruptChunk:
+            return None
+        return plain if len(plain) == ref.plain_bytes else None
 
     async def _located(
         self, domain_id: Id, slices: Sequence[tuple[ChunkRef, int, int]]

@@ -51,3 +51,11 @@ class FileContent:
         if not 0 <= offset <= self.size_bytes or (length is not None and length < 0):
             raise InvalidRange(f"no byte at {offset}: the file has {self.size_bytes} bytes", size_bytes=self.size_bytes)
         return self.chunks.read(self.domain, self.manifest, offset, length)
+
+    async def whole(self, offset: int, length: int) -> bytes:
+        """The verified bytes of a range that lies within the content and is small enough to be held.
+
+        Raises DataLost, CorruptChunk, Unavailable.
+        """
+        assert 0 <= offset <= offset + length <= self.size_bytes
+        return await self.chunks.whole(self.domain, self.manifest, offset, length)

@@ -13,6 +13,7 @@ from skep.db import Database, Transaction
 from skep.events import EventLog, Journal
 from skep.filesystem.books import Books
 from skep.filesystem.joining import Joiner
+from skep.filesystem.known_spaces import KnownSpaces
 from skep.filesystem.names import Segments, split_path
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import Limits
@@ -44,6 +45,7 @@ class Core:
         self._clock = clock
         self._joiner = Joiner(self.books, self._commit)
         self._arrivals = Arrivals(clock)
+        self._whole_spaces = KnownSpaces()
 
     def _split(self, path: str) -> Segments:
         return split_path(path, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)

@@ -84,7 +84,7 @@ def seen(space: Space, node: NodeInfo) -> NodeInfo:
 
 def node_info(node: Node, path: str, tags: tuple[str, ...] = (), digests: Digests = NO_DIGESTS) -> NodeInfo:
     """What callers see of a node."""
-    return _info(tuple(node), path, tags, digests)
+    return info_of_row(tuple(node), path, tags, digests)
 
 
 def described(tx: Transaction, space: Space, node: Node, path: str, user_id: Id) -> NodeInfo:
@@ -105,11 +105,14 @@ def children(
     tags = tags_.of_children(tx, user_id, parent_id)
     prefix = path if path == "/" else path + "/"
     none = () if digests else NO_DIGESTS
-    return [_info(row, prefix + row[3], tags.get(row[0], ()) if tags else (), none) for row in rows]
+    return [info_of_row(row, prefix + row[3], tags.get(row[0], ()) if tags else (), none) for row in rows]
 
 
-def _info(row: tuple[Any, ...], path: str, tags: tuple[str, ...], digests: tuple[bytes | None, ...]) -> NodeInfo:
-    # By position, because a listing makes ten thousand of these: the order is that of tree.Node, digests may follow.
+def info_of_row(
+    row: tuple[Any, ...], path: str, tags: tuple[str, ...] = (), digests: tuple[bytes | None, ...] = ()
+) -> NodeInfo:
+    """What callers see of the node in a row of ``tree.COLUMNS``, which digests may follow."""
+    # By position, because a listing makes ten thousand of these.
     node_id, space_id, parent_id, name, kind, size, changed, _, number, etag, mime, created, modified, *rest = row
     attributes, *known = rest
     if etag is None:

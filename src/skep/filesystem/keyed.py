@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from skep.base.errors import InUse, NodeNotFound, VersionNotFound
 from skep.base.ids import Id, id_text
-from skep.db import Statement, Transaction, prepared, upsert
+from skep.db import Database, Statement, Transaction, prepared, upsert
 from skep.db import schema as s
 from skep.filesystem import facts, locks, trash, tree, versions, views
 from skep.filesystem.books import Books
@@ -197,30 +197,50 @@ def remove_bucket(tx: Transaction, books: Books, space: Space, name: str, actor_
     _remove_empty(tx, books, space, node, Above((space.root_id,), (name,), space.root_id), actor_id)
 
 
+async def file_at(db: Database, space: Space, key: Key) -> Found | None:
+    """``look`` with one statement and nothing more, for a key that leads to a file. None: let ``look`` tell.
+
+    Raises BucketNotFound, NodeNotFound.
+    """
+    if len(key.segments) > tree.RESOLVE_SEGMENTS_MAX or key.is_rooted:
+        return None
+    found = _found(key, space, await db.look(*_asked(key, space)))
+    return None if found.version is None else found
+
+
 def look(tx: Transaction, space: Space, key: Key) -> Found:
     """The current version at a key. Raises BucketNotFound, NodeNotFound."""
-    depth = len(key.segments)
-    if depth > tree.RESOLVE_SEGMENTS_MAX or key.is_rooted:
+    if len(key.segments) > tree.RESOLVE_SEGMENTS_MAX or key.is_rooted:
         return _look_deep(tx, space, key)
+    found = _found(key, space, tx.one(*_asked(key, space)))
+    if found.version is None and found.facts is None and tx.one(_ANY_CHILD, {"parent": found.node.id}) is not None:
+        raise _no_key(key)
+    return found
+
+
+def _asked(key: Key, space: Space) -> tuple[Statement, dict[str, object]]:
     params: dict[str, object] = {f"s{number}": name for number, name in enumerate(key.segments)}
-    row = tx.one(_at_key(depth), {"parent": space.root_id, **params})
+    params["parent"] = space.root_id
+    return _at_key(len(key.segments)), params
+
+
+def _found(key: Key, space: Space, row: tuple[Any, ...] | None) -> Found:
+    """What a row of ``_at_key`` says; whether a directory without facts is empty, it does not."""
+    depth = len(key.segments)
     if row is None or row[0] is None or row[depth] != "directory":
         raise no_bucket(key.segments[:1])
-    chain, rest = (space.root_id, *row[: depth - 1]), row[depth + 1 :]
+    rest = row[depth + 1 :]
     of_bucket = Bucket(row[0], key.segments[0], 0, document_of(rest[0]))
     width = len(tree.COLUMNS)
     if rest[1] is None:
         raise _no_key(key)
-    node, place_of = Node._make(rest[1 : 1 + width]), Place(key.segments, chain, None, None)
+    node = Node(*rest[1 : 1 + width])
     known = None if rest[1 + width] is None else Facts(*rest[2 + width : 4 + width])
     if node.is_directory is not key.is_directory:
         raise _no_key(key)
-    place = place_of._replace(node=node)
-    if node.version_id is None:
-        if known is None and tx.one(_ANY_CHILD, {"parent": node.id}) is not None:
-            raise _no_key(key)
-        return Found(of_bucket, place, node, None, known)
-    return Found(of_bucket, place, node, Version._make(rest[4 + width :]), known)
+    place = Place(key.segments, (space.root_id, *row[: depth - 1]), node, None)
+    version = None if node.version_id is None else Version(*rest[4 + width :])
+    return Found(of_bucket, place, node, version, known)
 
 
 @lru_cache(maxsize=tree.RESOLVE_SEGMENTS_MAX)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from skep.base.errors import Forbidden, NodeNotFound
@@ -50,6 +49,12 @@ class KeyedContent:
         async for part in self.chunks.read(self.domain, Manifest.decode(self.version.manifest), offset, length):
             yield part
 
+    async def whole(self, offset: int, length: int) -> bytes:
+        """The same in one piece, for a range that is small."""
+        if self.version is None or not length:
+            return b""
+        return await self.chunks.whole(self.domain, Manifest.decode(self.version.manifest), offset, length)
+
 
 @dataclass(frozen=True, slots=True)
 class CopyOrder:
@@ -62,16 +67,8 @@ class CopyOrder:
     """Raises what forbids the copy, such as a condition on the source."""
 
 
-SPACES_MAX = 10_000
-"""Spaces that are remembered."""
-
-
 class Keying(Core):
     """Buckets and keys of a space. ``space_id`` None is the principal's own."""
-
-    @cached_property
-    def _whole_spaces(self) -> dict[tuple[Id, Id | None], spaces.Space]:
-        return {}
 
     def key(self, bucket: str | None, key: str) -> Key:
         """The path of a key; ``bucket`` None: of a space or share itself. Raises InvalidPath, InvalidName."""
@@ -79,13 +76,8 @@ class Keying(Core):
 
     def _known_whole(self, tx: Transaction, principal: Principal, space_id: Id | None) -> spaces.Space:
         """The space for a look: what never changes of it may be remembered, so not its size or last change."""
-        known = self._whole_spaces.get((principal.user_id, space_id))
-        if known is None or not spaces.may_use(principal, known):
-            known = _whole(tx, principal, space_id)
-            if len(self._whole_spaces) >= SPACES_MAX:
-                self._whole_spaces.clear()
-            self._whole_spaces[principal.user_id, space_id] = known
-        return known
+        known = self._whole_spaces.get(principal, space_id)
+        return known or self._whole_spaces.note(principal, space_id, _whole(tx, principal, space_id))
 
     async def buckets(
         self, principal: Principal, space_id: Id | None, after: str = "", count: int = 1000
@@ -192,10 +184,17 @@ class Keying(Core):
                 space = self._known_whole(tx, principal, space_id)
             return _find(tx, space, key, version_id), space.domain_id
 
-        found, domain_id = await self._db.glance(work)
+        at_once = await self._file_at(principal, space_id, key) if version_id is None else None
+        found, domain_id = await self._db.glance(work) if at_once is None else at_once
         created_us = found.node.created_us if found.version is None else found.version.created_us
         domain = await self._chunks.domain(domain_id)
         return KeyedContent(found.bucket, found.node, found.version, found.facts, created_us, domain, self._chunks)
+
+    async def _file_at(self, principal: Principal, space_id: Id | None, key: Key) -> tuple[Found, Id] | None:
+        """What most reads ask for: the file at a key of a space that is known, and the space's domain."""
+        whole = self._whole_spaces.get(principal, space_id)
+        found = None if whole is None else await keyed.file_at(self._db, whole, key)
+        return None if whole is None or found is None else (found, whole.domain_id)
 
     async def mark_directory(self, principal: Principal, space_id: Id | None, key: Key, known: Facts) -> None:
         """Make the directory of a key, and give it facts, so that it is a key whatever is in it.

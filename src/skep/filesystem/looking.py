@@ -12,7 +12,18 @@ from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
 from skep.events import Change, decode_cursor, encode_cursor
-from skep.filesystem import access, entries, info, listing, share_changes, spaces, tree, versions, views
+from skep.filesystem import (
+    access,
+    entries,
+    info,
+    listing,
+    opening,
+    share_changes,
+    spaces,
+    tree,
+    versions,
+    views,
+)
 from skep.filesystem.content import FileContent
 from skep.filesystem.core import READ, Core
 from skep.filesystem.entries import Entries, Wants
@@ -177,9 +188,14 @@ class Looking(Core):
         """
         principal.require(READ)
         segments = self._split(path)
+        whole = self._whole_spaces.get(principal, space_id)
+        if whole is not None:
+            found = await opening.file_at(self._db, whole.root_id, segments)
+            if found is not None:
+                return await self._opened(*found, whole.domain_id)
 
         def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Id]:
-            space = access.space(tx, principal, space_id, "read")
+            space = self._whole_spaces.note(principal, space_id, access.space(tx, principal, space_id, "read"))
             place = views.resolve(tx, space, segments)
             node = tree.found(place)
             if node.is_directory:

@@ -83,6 +83,10 @@ class ContentStore(References, Protocol):
         """The verified bytes of a content."""
         ...
 
+    async def whole(self, domain: DomainKeys, manifest: Manifest, offset: int, length: int) -> bytes:
+        """The verified bytes of a range that is small, in one piece."""
+        ...
+
     async def domain(self, domain_id: Id) -> DomainKeys:
         """The keys of a domain."""
         ...

@@ -130,6 +130,10 @@ class HiveCollector(Collector):
         for name, text in _COUNTED.items():
             yield CounterMetricFamily(f"skep_{name}", text, value=getattr(counters, name))
         yield from self._of_cache()
+        recent = self._chunks.reader.recent
+        yield CounterMetricFamily("skep_recent_hits", "Small chunks that were in memory.", value=recent.hits)
+        yield CounterMetricFamily("skep_recent_misses", "Small chunks that were not.", value=recent.misses)
+        yield GaugeMetricFamily("skep_recent_bytes", "What small chunks take in memory.", value=recent.used_bytes)
         depths = GaugeMetricFamily("skep_queue_depth", "What waits in each queue.", labels=["queue"])
         for queue, depth in self._chunks.queues.items():
             depths.add_metric([queue], depth)

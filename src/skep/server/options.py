@@ -35,6 +35,7 @@ def chunk_options(settings: Settings) -> Options:
         cache_directory=settings.data_path() / CACHE_DIRECTORY,
         cache_bytes=storage.cache_bytes,
         cache_reserve_bytes=storage.reserve_bytes,
+        recent_bytes=storage.recent_bytes,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from skep.base.errors import BodyTooLarge, InvalidPath, ObjectNotFound, SkepError
 from skep.stores.batching import batch_of, delete_many
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
+from skep.stores.ready import ready
 
 T = TypeVar("T")
 
@@ -188,6 +189,26 @@ async def check_ranges(place: Place) -> None:
             end = None if length is None else offset + length
             got = await place.get("ranges", offset, length)
             expect_same(got, value[offset:end], f"{length} bytes from {offset} of 300,000")
+
+
+async def check_what_is_at_hand_is_what_is_stored(place: Place) -> None:
+    get_ready = ready(place.store)
+    if get_ready is None:
+        return
+    value = place.some(50_000)
+    await place.put("a", value)
+    key = place.key("a")
+    for offset, length in ((0, 50_000), (0, 1), (49_999, 1), (1000, 4096)):
+        await place.get("a", offset, length)
+        found = get_ready(key, offset, length)
+        expect(found is None or bytes(found) == value[offset : offset + length], "it gives other bytes than get")
+    expect(get_ready(key, 49_999, 2) is None, "it gives less than was asked for")
+    expect(get_ready(place.key("b"), 0, 1) is None, "it gives an object that is not there")
+    await place.put("a", b"newer")
+    found = get_ready(key, 0, 5)
+    expect(found is None or bytes(found) == b"newer", "it gives what was replaced")
+    await limited(place.store.delete(key))
+    expect(get_ready(key, 0, 5) is None, "it gives what was deleted")
 
 
 async def check_missing_objects_are_not_found(place: Place) -> None:

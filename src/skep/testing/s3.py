@@ -12,9 +12,9 @@ from urllib.parse import quote
 import httpx
 
 from skep.auth import Principal
+from skep.base.clock import Clock
 from skep.frontends.s3 import sigv4
 from skep.frontends.s3.dates import iso_date
-from skep.testing.clock import FakeClock
 from skep.testing.hive import PASSWORD, TestHive
 
 HOST = "hive.test"
@@ -106,7 +106,7 @@ async def principal_of(hive: TestHive, name: str) -> Principal:
     return await hive.hive.auth.authenticate_token(pair.access_token)
 
 
-async def signer_of(hive: TestHive, clock: FakeClock, name: str, **bounds: Any) -> Signer:
+async def signer_of(hive: TestHive, clock: Clock, name: str, **bounds: Any) -> Signer:
     """A new access key of a user."""
     made = await hive.hive.auth.create_access_key(await principal_of(hive, name), "test", **bounds)
     date = sigv4_date(clock.now_us())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 
 import pytest
@@ -53,6 +54,32 @@ async def test_a_failing_unit_leaves_nothing_and_harms_no_other(each_database):
     assert results[0] == results[2] == 1
     assert isinstance(results[1], LookupError)
     assert await each_database.read(lambda tx: tx.rows(_all)) == [("a", b""), ("b", b"")]
+
+
+async def test_a_look_finds_what_was_committed_a_moment_ago(each_database):
+    assert await each_database.look(_get, {"name": "a"}) is None
+    for state in (b"1", b"2"):
+        await each_database.write(lambda tx, state=state: tx.run(_set, _row("a", state)))
+        assert await each_database.look(_get, {"name": "a"}) == (state,)
+    await each_database.write(lambda tx: tx.run(_forget, {"name": "a"}))
+    assert await each_database.look(_get, {"name": "a"}) is None
+
+
+async def test_a_look_does_not_hold_back_the_log(tmp_path):
+    """A look that left its snapshot open would keep SQLite from ever beginning its log anew."""
+    url = f"sqlite:///{tmp_path / 'hive.db'}"
+    migrate(url)
+    database = await Database.open(url, clock=SystemClock())
+    await database.write(lambda tx: tx.run(_put, _row("a", b"1")))
+    assert await database.look(_get, {"name": "a"}) == (b"1",)
+    other = sqlite3.connect(tmp_path / "hive.db")
+    busy, pages, copied = other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    other.close()
+    await database.close()
+    with pytest.raises(ShuttingDown):
+        await database.look(_get, {"name": "a"})
+    assert busy == 0
+    assert pages == copied
 
 
 async def test_a_taken_key_is_row_exists_and_cannot_be_swallowed(each_database):

@@ -10,6 +10,7 @@ import pytest
 from skep.base.errors import Conflict, CorruptRecord, ObjectNotFound, StoreFull, StoreReadOnly, StoreUnavailable
 from skep.base.ids import new_id
 from skep.stores.drivers.fs import FsConfig, FsStore
+from skep.stores.drivers.fs.cached_open import _openat2, open_cached
 from skep.stores.identity import claimable
 from skep.stores.stack import stacked
 from skep.testing.clock import FakeClock
@@ -185,6 +186,47 @@ async def test_open_files_are_few_and_never_stale(tmp_path: Path) -> None:
         with pytest.raises(ObjectNotFound):
             await store.get(f"{number:02d}")
     await store.close()
+
+
+async def test_small_ranges_of_known_files_are_at_hand(store: FsStore, tmp_path: Path) -> None:
+    assert store.get_ready("aa", 0, 1) is None
+    await store.put("aa", [b"0123456789"])
+    calls: list[str] = []
+    store._threads.start = lambda call: calls.append("thread")  # type: ignore[assignment, method-assign]
+    found = store.get_ready("aa", 2, 3)
+    if _openat2 is not None:
+        assert found == b"234"
+    assert store.get_ready("aa", 8, 3) is None
+    assert store.get_ready("aa", 0, 1 << 20) is None
+    assert store.get_ready("../temp", 0, 1) is None
+    assert store.get_ready("../../../etc/hostname", 0, 1) is None
+    assert calls == []
+
+
+async def test_a_closed_store_has_nothing_at_hand(tmp_path: Path) -> None:
+    store = FsStore(FsConfig(tmp_path))
+    await store.put("aa", [b"1"])
+    assert await store.get("aa", 0, 1) == b"1"
+    await store.close()
+    assert store.get_ready("aa", 0, 1) is None
+
+
+@pytest.mark.skipif(_openat2 is None, reason="this kernel cannot open only what is known: needs Linux 5.12")
+def test_a_file_is_opened_at_once_only_below_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "file").write_bytes(b"here")
+    (tmp_path / "out").write_bytes(b"not for you")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
+    directory = os.open(tmp_path / "in", os.O_RDONLY)
+    try:
+        fd = open_cached("deep/file", directory)
+        assert os.pread(fd, 10, 0) == b"here"
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+        for name in ("deep/other", "../out", "link", "deep/../../out", str(tmp_path / "out")):
+            assert open_cached(name, directory) == -1, name
+    finally:
+        os.close(directory)
 
 
 async def test_closing_gives_every_descriptor_back(tmp_path: Path) -> None:

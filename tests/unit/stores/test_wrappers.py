@@ -175,3 +175,30 @@ async def test_a_clock_that_moves_itself_wakes_sleepers_in_order() -> None:
 
     await asyncio.gather(*(sleeper(seconds) for seconds in (30.0, 0.5, 7_200.0)))
     assert woken == [(0.5, 0.5), (30.0, 30.0), (7_200.0, 7_200.0)]
+
+
+async def test_what_is_at_hand_passes_the_wrappers_and_is_counted() -> None:
+    store = stacked(memory_store(), clock=FakeClock(auto=True), random=random.Random(1))
+    await store.put("a", [b"0123456789"])
+    assert store.get_ready("a", 2, 3) == b"234"
+    assert store.get_ready("a", 8, 3) is None
+    assert store.get_ready("b", 0, 1) is None
+    assert store.meter.get_bytes == 3
+    assert store.meter.latencies["get"].total == 1
+
+
+async def test_what_is_at_hand_waits_its_turn_where_bytes_have_a_rate() -> None:
+    limited = LimitStore(memory_store(), clock=FakeClock(auto=True), limits=Limits(get_bytes_per_s=1000))
+    await limited.put("a", [b"0123456789"])
+    assert limited.get_ready("a", 0, 10) is None
+    limited.set_rates(None, None)
+    assert limited.get_ready("a", 0, 10) == b"0123456789"
+    limited.set_rates(None, 1)
+    assert limited.get_ready("a", 0, 10) is None
+
+
+async def test_a_wrapper_that_meddles_has_nothing_at_hand() -> None:
+    store = stacked(faulty_store(), clock=FakeClock(auto=True), random=random.Random(1))
+    await store.put("a", [b"1"])
+    assert store.get_ready("a", 0, 1) is None
+    assert await store.get("a", 0, 1) == b"1"

@@ -60,7 +60,8 @@ async def get_version_data(call: Call, query: SaveQuery) -> None:
 
 async def _serve(call: Call, node_id: Id, version: int | None, download: bool) -> None:
     found = await call.services.filesystem.open_file(call.principal, node_id, version)
-    content = Content(found.node.name, found.size_bytes, found.etag, found.mime, found.modified_us, found.read)
+    name, modified_us = found.node.name, found.modified_us
+    content = Content(name, found.size_bytes, found.etag, found.mime, modified_us, found.read, found.whole)
     await serve(call, content, download=download)
 
 

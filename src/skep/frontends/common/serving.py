@@ -17,6 +17,8 @@ from skep.frontends.common.headers import Headers
 from skep.frontends.common.httpdate import http_date
 from skep.frontends.common.ranges import ByteRange, parse_range
 
+AT_ONCE_BYTES = 256 << 10
+"""Ranges up to this size are answered with one message."""
 SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; img-src 'self'; sandbox"
 
 
@@ -30,6 +32,8 @@ class Content:
     mime: str
     modified_us: int
     read: Callable[[int, int], AsyncIterator[bytes]]
+    whole: Callable[[int, int], Awaitable[bytes]] | None = None
+    """The same in one piece, for a range of up to AT_ONCE_BYTES; None: read it in parts."""
 
 
 class Reader(Protocol):
@@ -63,13 +67,23 @@ async def serve(call: Reader, content: Content, *, download: bool) -> None:
     headers = [*_validators(content), *_description(content, download)]
     ranges = _wanted_ranges(call, content)
     if ranges is None:
-        await _send(call, 200, headers, content.size_bytes, content.read(0, content.size_bytes))
+        await _send_one(call, 200, headers, content, 0, content.size_bytes)
     elif len(ranges) == 1:
         one = ranges[0]
         headers.append(("content-range", one.content_range(content.size_bytes)))
-        await _send(call, 206, headers, one.size_bytes, content.read(one.start, one.size_bytes))
+        await _send_one(call, 206, headers, content, one.start, one.size_bytes)
     else:
         await _send_several(call, headers, content, ranges)
+
+
+async def _send_one(
+    call: Reader, status: int, headers: list[tuple[str, str]], content: Content, start: int, size_bytes: int
+) -> None:
+    if content.whole is None or size_bytes > AT_ONCE_BYTES or call.head_only:
+        await _send(call, status, headers, size_bytes, content.read(start, size_bytes))
+        return
+    body = await content.whole(start, size_bytes)
+    await send_bytes(call.send, status, body, headers)
 
 
 def _wanted_ranges(call: Reader, content: Content) -> tuple[ByteRange, ...] | None:

@@ -12,7 +12,7 @@ from skep.frontends.common.conditions import Verdict, judge_read, quoted, range_
 from skep.frontends.common.disposition import may_show_inline
 from skep.frontends.common.httpdate import http_date
 from skep.frontends.common.ranges import ByteRange, parse_range
-from skep.frontends.common.serving import closing_source
+from skep.frontends.common.serving import AT_ONCE_BYTES, closing_source
 from skep.frontends.s3 import etags
 from skep.frontends.s3.call import Call
 from skep.frontends.s3.checksums import HEADER
@@ -20,8 +20,6 @@ from skep.frontends.s3.described import Described, answer_headers, described
 from skep.frontends.s3.errors import Refusal
 from skep.frontends.s3.versioning import is_enabled, version_header, wanted_version
 
-AT_ONCE_BYTES = 256 << 10
-"""Contents up to this size are answered in one message."""
 OVERRIDES = ("content-type", "content-language", "expires", "cache-control", "content-disposition", "content-encoding")
 _SANDBOX = [("content-security-policy", "sandbox"), ("x-content-type-options", "nosniff")]
 
@@ -82,8 +80,7 @@ async def _send(call: Call, content: KeyedContent, interval: ByteRange | None, h
     if call.method == "HEAD":
         await call.answer(status, headers, size=size)
     elif size <= AT_ONCE_BYTES:
-        body = b"".join([part async for part in content.read(start, size)])
-        await call.answer(status, headers, body)
+        await call.answer(status, headers, await content.whole(start, size))
     else:
         headers += [*call.more_headers, ("content-length", str(size)), ("x-amz-request-id", call.request_id)]
         async with aclosing(closing_source(content.read(start, size))) as parts:

@@ -33,7 +33,8 @@ async def handle(exchange: Exchange) -> None:
 
 
 def _content(found: FileContent) -> Content:
-    return Content(found.node.name, found.size_bytes, found.etag, found.mime, found.modified_us, found.read)
+    node = found.node
+    return Content(node.name, found.size_bytes, found.etag, found.mime, found.modified_us, found.read, found.whole)
 
 
 async def _collection(exchange: Exchange, place: Place) -> None:

@@ -101,6 +101,11 @@ class MemoryStore:
         value = self._value(key)
         return value[offset:] if length is None else value[offset : offset + length]
 
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        """See ``Ready``: everything is at hand."""
+        value = self._content.objects.get(key, b"")
+        return value[offset : offset + length] if len(value) >= offset + length else None
+
     async def stat(self, key: str) -> ObjectInfo:
         return ObjectInfo(key, len(self._value(key)))
 

@@ -10,6 +10,7 @@ from skep.base.clock import Clock
 from skep.base.errors import TimedOut
 from skep.stores.keys import check_size
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
+from skep.stores.ready import ready
 from skep.stores.wrappers.forward import ForwardingStore
 
 _BURST_S = 1.0
@@ -59,6 +60,7 @@ class LimitStore(ForwardingStore):
         self._queue_max = limits.queue_max
         self._waiting = 0
         self._clock = clock
+        self._get_ready = ready(inner)
         self._upload: Bandwidth | None = None
         self._download: Bandwidth | None = None
         self.set_rates(limits.put_bytes_per_s, limits.get_bytes_per_s)
@@ -80,6 +82,12 @@ class LimitStore(ForwardingStore):
         if self._download is not None:
             await self._download.spend(len(value))
         return value
+
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        """See ``Ready``: it takes no slot, but where bytes have a rate it waits its turn like any other."""
+        if self._get_ready is None or self._download is not None:
+            return None
+        return self._get_ready(key, offset, length)
 
     async def stat(self, key: str) -> ObjectInfo:
         async with self._slot():

@@ -13,6 +13,7 @@ from skep.base.clock import Clock
 from skep.base.errors import BadInput, NotFound, SkepError
 from skep.stores.keys import check_size
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
+from skep.stores.ready import ready
 from skep.stores.wrappers.forward import ForwardingStore
 
 T = TypeVar("T")
@@ -112,6 +113,7 @@ class MeterStore(ForwardingStore):
         super().__init__(inner)
         self.meter = meter or Meter()
         self._clock = clock
+        self._get_ready = ready(inner)
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         await self._measured("put", self.inner.put(key, parts))
@@ -120,6 +122,14 @@ class MeterStore(ForwardingStore):
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         value = await self._measured("get", self.inner.get(key, offset, length))
         self.meter.get_bytes += len(value)
+        return value
+
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        """See ``Ready``. Counted as a get that took no time, which is what it was to its caller."""
+        value = None if self._get_ready is None else self._get_ready(key, offset, length)
+        if value is not None:
+            self.meter.get_bytes += len(value)
+            self.meter.succeeded("get", 0.0, self._clock.now_us())
         return value
 
     async def stat(self, key: str) -> ObjectInfo:

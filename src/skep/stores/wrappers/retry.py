@@ -11,6 +11,7 @@ from typing import TypeVar
 from skep.base.clock import Clock
 from skep.base.errors import SkepError, StoreOffline, StoreReadOnly, TimedOut
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
+from skep.stores.ready import ready
 from skep.stores.wrappers.forward import ForwardingStore
 
 T = TypeVar("T")
@@ -64,12 +65,17 @@ class RetryStore(ForwardingStore):
         self._random = random
         self._pace = pace or Pace()
         self._on_retry = on_retry
+        self._get_ready = ready(inner)
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         await self._trying("put", lambda: self.inner.put(key, parts))
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         return await self._trying("get", lambda: self.inner.get(key, offset, length))
+
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        """See ``Ready``: there is nothing to try again."""
+        return None if self._get_ready is None else self._get_ready(key, offset, length)
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._trying("stat", lambda: self.inner.stat(key))

@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 
+from skep.stores.drivers.fs.cached_open import open_cached
 from skep.stores.protocol import Buffer
 
 IOV_MAX = 1024
@@ -27,6 +28,11 @@ class Calls:
 
     def open_file(self, name: str, directory: int) -> int:
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+
+    def open_ready(self, name: str, directory: int) -> int | None:
+        """``open_file`` if that needs no look at the disk, else None; never waits for one."""
+        fd = open_cached(name, directory)
+        return None if fd < 0 else fd
 
     def open_unnamed(self, directory: int) -> int:
         """A file that has no name yet and vanishes unless it gets one."""
@@ -55,14 +61,14 @@ class Calls:
     def read(self, fd: int, length: int, offset: int) -> bytes:
         return os.pread(fd, length, offset)
 
-    def read_ready(self, fd: int, length: int, offset: int) -> bytes | None:
+    def read_ready(self, fd: int, length: int, offset: int) -> bytearray | None:
         """All ``length`` bytes if they are in memory already, else None; never waits for the disk."""
         buffer = bytearray(length)
         try:
             got = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
         except OSError:  # not in memory, or a filesystem that cannot tell
             return None
-        return bytes(buffer) if got == length else None
+        return buffer if got == length else None
 
     def sync_data(self, fd: int) -> None:
         os.fdatasync(fd)

@@ -80,22 +80,29 @@ class FsStore:
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         check_key(key)
-        if length is not None and length <= _AT_ONCE_MAX_BYTES:
-            ready = self._get_at_once(key, offset, length)
-            if ready is not None:
-                return ready
+        if length is not None:
+            at_hand = self.get_ready(key, offset, length)
+            if at_hand is not None:
+                return bytes(at_hand)
         return await self._in_thread(lambda: self._get(key, offset, length))
 
-    def _get_at_once(self, key: str, offset: int, length: int) -> bytes | None:
-        """A small range of an open file, if it is in the page cache: the read does not wait, and spares the thread."""
+    def get_ready(self, key: str, offset: int, length: int) -> bytearray | None:
+        """See ``Ready``: a small range of a file that is known, if it is in the page cache; spares the thread."""
         place = self._place
-        member = place.files.take(key) if place is not None else None
-        if place is None or member is None:
+        if place is None or self._closed or not 0 < length <= _AT_ONCE_MAX_BYTES:
+            return None
+        member = place.files.take(key) or self._open_ready(place, key)
+        if member is None:
             return None
         try:
             return self._calls.read_ready(member.fd, length, offset)
         finally:
             place.files.release(member)
+
+    def _open_ready(self, place: Place, key: str) -> Opened | None:
+        drops = place.files.drops
+        fd = self._calls.open_ready(_path_of(key), place.objects_fd)
+        return None if fd is None else place.files.add(key, fd, drops)
 
     async def stat(self, key: str) -> ObjectInfo:
         check_key(key)
