@@ -42,8 +42,11 @@ class Engine(Protocol):
     """Whether writing units run one after the other, in the order of their submission."""
     at_once: Callable[[Unit[Any]], None] | None
     """Runs a reading unit in the calling thread, which is the event loop's; None if that would block."""
-    look: Look | None
-    """Runs one reading statement in the calling thread; None if that would block."""
+
+    @property
+    def look(self) -> Look | None:
+        """Runs one reading statement in the calling thread; None if that would block."""
+        ...
 
     def submit(self, unit: Unit[Any]) -> None:
         """Queue a unit; the engine's Delivery gets it when it is done. Never blocks."""

@@ -174,7 +174,10 @@ class SqliteEngine:
 
         self._here = SqliteReader(connect(url, "reader"), driver, clock)
         self.at_once: Callable[[Unit[Any]], None] | None = self._here.run
-        self.look: Callable[[Statement, Params], tuple[Any, ...] | None] | None = self._here.look
+
+    def look(self, statement: Statement, params: Params) -> tuple[Any, ...] | None:
+        """See ``Engine``."""
+        return self._here.look(statement, params)
 
     def submit(self, unit: Unit[Any]) -> None:
         if unit.writes:

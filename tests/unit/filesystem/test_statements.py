@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from skep.db.sqlite import SqliteEngine
 from skep.db.transaction import Transaction
 from skep.filesystem import BatchItem, Digests, Limits
 from skep.testing.files import open_files
@@ -52,6 +53,13 @@ def recorded(monkeypatch, tmp_path) -> Recorder:
             return real(self, st, params)
 
         monkeypatch.setattr(Transaction, name, wrapped)
+    look = SqliteEngine.look
+
+    def looked(self, st, params):
+        recorder.note(st, params, many=False)
+        return look(self, st, params)
+
+    monkeypatch.setattr(SqliteEngine, "look", looked)
     return recorder
 
 
@@ -78,6 +86,9 @@ async def everything(bench, ada) -> None:
     shared = next(space for space in await files.spaces(ada) if space.owner_id == club)
     await files.by_id(ada, node.id)
     await files.open_file(ada, node.id, 3)
+    for _ in range(2):
+        await files.open_path(ada, None, "/a/b/c/f")
+        await files.open_key(ada, None, files.key("a", "b/c/f"))
     await files.versions(ada, node.id)
     await files.restore_version(ada, node.id, 3)
     await files.delete_version(ada, node.id, 4)
@@ -134,6 +145,19 @@ async def test_a_small_write_costs_a_handful_of_statements(recorded, tmp_path):
             commit = statements[charge - 2 :]
             # Lock, resolve, charge, number (two), change, node, version, ancestors, references; tags of what was there.
             assert len(commit) <= 10 + 2 * (path == "/a/b/f"), [" ".join(sql.split())[:80] for sql in commit]
+
+
+async def test_a_small_read_costs_two_statements(recorded, tmp_path):
+    """One finds the file, one its chunk; what never changes of the space is known."""
+    async with open_files(tmp_path) as bench:
+        ada = await bench.user("ada")
+        await bench.put(ada, "/a/b/f", b"1")
+        for _ in range(2):
+            with counted(recorded) as statements:
+                assert await (await bench.filesystem.open_path(ada, None, "/a/b/f")).whole(0, 1) == b"1"
+        assert [bool(re.search(r"\bnodes\b", sql)) for sql in statements] == [True, False]
+        plans = recorded.plans()
+        assert [step.split(" ", 1)[0] for sql in statements for step in plans[sql]] == ["SEARCH"] * 5
 
 
 async def test_a_batch_costs_by_its_files_only_a_look_each(recorded, tmp_path):
