@@ -214,6 +214,32 @@ class LeavesHalfWhenCancelled(Broken):
             raise
 
 
+class HasOldBytesAtHand(Broken):
+    """It remembers what it once gave at once, whatever becomes of the object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[tuple[str, int, int], Buffer | None] = {}
+
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        wanted = (key, offset, length)
+        if self.given.get(wanted) is None:
+            assert isinstance(self.inner, MemoryStore)
+            self.given[wanted] = self.inner.get_ready(*wanted)
+        return self.given[wanted]
+
+
+class HasLessAtHand(Broken):
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        assert isinstance(self.inner, MemoryStore)
+        return self.inner.get_ready(key, offset, length) or self.inner.get_ready(key, offset, length - 1)
+
+
+class HasNothingAtHandForEverything(Broken):
+    def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
+        return bytes(length)
+
+
 class Hollow(Broken):
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         raise KeyError(key)
@@ -229,6 +255,9 @@ BROKEN: list[tuple[str, type[Broken]]] = [
     ("large-objects", CutsLargeObjects),
     ("callers-buffers-are-not-kept", KeepsTheBuffer),
     ("ranges", RefusesRangesPastTheEnd),
+    ("what-is-at-hand-is-what-is-stored", HasOldBytesAtHand),
+    ("what-is-at-hand-is-what-is-stored", HasLessAtHand),
+    ("what-is-at-hand-is-what-is-stored", HasNothingAtHandForEverything),
     ("missing-objects-are-not-found", FindsEverything),
     ("stat-tells-the-size", RemembersTheFirstSize),
     ("a-put-replaces", WritesOverWithoutCutting),
