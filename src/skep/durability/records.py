@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
@@ -42,8 +43,7 @@ class PackPlaces:
     pool: Pool = HIVE
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """Where a sealed chunk lies."""
 
     pack_id: bytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+import msgspec
 
 from skep.base.errors import InvalidRange
 from skep.chunks.manifest import Manifest
@@ -12,8 +13,7 @@ from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import NodeInfo, VersionInfo
 
 
-@dataclass(frozen=True, slots=True)
-class FileContent:
+class FileContent(msgspec.Struct, frozen=True):
     """One version of a file. Stays readable, whatever becomes of the file, for the grace period of the collector."""
 
     node: NodeInfo

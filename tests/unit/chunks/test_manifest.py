@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from skep.base.errors import CorruptRecord
@@ -71,3 +73,10 @@ def test_etags_tell_contents_apart() -> None:
     assert len(tags) == 5
     assert all(len(tag) == 32 and int(tag, 16) >= 0 for tag in tags)
     assert etag(Manifest.of([A, B])) == etag(Manifest.decode(Manifest.of([A, B]).encode()))
+
+
+@pytest.mark.parametrize("size", [0, CHUNK_BYTES_MAX + 1, (1 << 32) - 1])
+def test_one_chunk_of_an_impossible_size_is_refused(size: int) -> None:
+    encoded = struct.pack("<BI", 1, 1) + bytes(32) + struct.pack("<I", size)
+    with pytest.raises(CorruptRecord, match="impossible size"):
+        Manifest.decode(encoded)

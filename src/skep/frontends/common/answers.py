@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from functools import lru_cache
 
 from skep.base.errors import ClientGone
 from skep.frontends.common.asgi import RawHeaders, Send
@@ -20,8 +21,13 @@ def raw_headers(pairs: Iterable[tuple[str, str]]) -> RawHeaders:
     for name, value in pairs:
         if "\r" in value or "\n" in value:
             raise ValueError(f"line break in the header {name}")
-        raw.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+        raw.append((_raw_name(name), value.encode("latin-1")))
     return raw
+
+
+@lru_cache(maxsize=256)
+def _raw_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 async def send_bytes(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from skep.base.errors import PreconditionFailed
 from skep.frontends.common.answers import send_bytes, send_stream
@@ -22,8 +22,7 @@ AT_ONCE_BYTES = 256 << 10
 SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; img-src 'self'; sandbox"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What is to be sent. ``read(offset, length)`` gives its bytes."""
 
     name: str
@@ -104,14 +103,21 @@ def _validators(content: Content) -> list[tuple[str, str]]:
 
 def _description(content: Content, download: bool) -> list[tuple[str, str]]:
     """Type and name. Whatever could run as a page in the hive's own origin is sent as an attachment."""
-    mime = safe_content_type(content.mime)
-    attachment = download or not may_show_inline(mime)
+    mime, is_safe = _kind(content.mime)
+    attachment = download or not is_safe
     return [
         ("content-type", mime),
         ("content-disposition", content_disposition(content.name, attachment=attachment)),
         ("x-content-type-options", "nosniff"),
         ("content-security-policy", SANDBOX),
     ]
+
+
+@lru_cache(maxsize=256)
+def _kind(mime: str) -> tuple[str, bool]:
+    """The type to send for a stored one, and whether a browser may show it."""
+    sent = safe_content_type(mime)
+    return sent, may_show_inline(sent)
 
 
 async def _send(

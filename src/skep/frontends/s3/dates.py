@@ -8,6 +8,7 @@ from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AMZ = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z\Z", re.ASCII)
+AMZ_LENGTH = len("20130524T000000Z")
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
@@ -17,9 +18,13 @@ def iso_date(time_us: int) -> str:
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-@lru_cache(4096)
 def parse_amz_date(text: str) -> int | None:
     """Microseconds of ``20130524T000000Z``; None when it is no such date."""
+    return _parse_amz_date(text) if len(text) == AMZ_LENGTH else None
+
+
+@lru_cache(4096)
+def _parse_amz_date(text: str) -> int | None:
     match = _AMZ.match(text)
     if match is None:
         return None

@@ -19,6 +19,8 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 UNSIGNED = "UNSIGNED-PAYLOAD"
 SKEW_MAX_S = 15 * 60
 EXPIRES_MAX_S = 7 * 86_400
+SCOPE_LENGTH_MAX = 256
+"""Longer texts are none: key and region have 64 characters at most. What is remembered of strangers stays small."""
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9._~/-]*\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*\Z", re.ASCII)
 _SCOPE = re.compile(
@@ -54,6 +56,11 @@ class Signature(NamedTuple):
 
 def parse_scope(text: str) -> CredentialScope | None:
     """The parts of a credential; None when it is none of S3's."""
+    return _parse_scope(text) if len(text) <= SCOPE_LENGTH_MAX else None
+
+
+@lru_cache(1024)
+def _parse_scope(text: str) -> CredentialScope | None:
     match = _SCOPE.match(text)
     return None if match is None else CredentialScope(match["key"], match["date"], match["region"])
 

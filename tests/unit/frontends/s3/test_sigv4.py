@@ -10,7 +10,7 @@ import base64
 
 import pytest
 
-from skep.frontends.s3 import sigv4
+from skep.frontends.s3 import dates, sigv4
 from skep.frontends.s3.checksums import new_checksum
 from skep.frontends.s3.chunked import ChunkedBody
 from skep.frontends.s3.errors import Refusal
@@ -131,3 +131,11 @@ def _decoded(body: bytes, seed: str, *, with_trailer: bool) -> tuple[bytes, dict
     data = b"".join(chunked.feed(body))
     chunked.finish()
     return data, chunked.trailers
+
+
+def test_what_strangers_send_is_remembered_only_if_it_is_short() -> None:
+    before = sigv4._parse_scope.cache_info().currsize, dates._parse_amz_date.cache_info().currsize
+    for number in range(50):
+        assert sigv4.parse_scope(f"{number}" + "A" * 60_000 + "/20130524/us-east-1/s3/aws4_request") is None
+        assert dates.parse_amz_date(f"{number}" + "2" * 60_000) is None
+    assert (sigv4._parse_scope.cache_info().currsize, dates._parse_amz_date.cache_info().currsize) == before

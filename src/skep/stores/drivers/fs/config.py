@@ -12,15 +12,21 @@ from skep.base.errors import InvalidStoreUrl
 from skep.stores.url import StoreUrl
 
 _FEW_DIRECTORIES, _MANY_DIRECTORIES, _MANY_FROM = 64, 320, 8_192
+_FEW_FILES, _MANY_FILES = 64, 512
+
+
+def _may_open_many() -> bool:
+    """Whether this process may open files enough for several stores."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft == resource.RLIM_INFINITY or soft >= _MANY_FROM
 
 
 def _affordable_directories() -> int:
-    """All 256 that one kind of key fans out to, if this process may open files enough for several stores.
+    """All 256 that one kind of key fans out to, if that many may be open.
 
     With fewer, a put now and then opens its directory anew, which costs some 10 to 20 % of the rate of small puts.
     """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MANY_DIRECTORIES if soft == resource.RLIM_INFINITY or soft >= _MANY_FROM else _FEW_DIRECTORIES
+    return _MANY_DIRECTORIES if _may_open_many() else _FEW_DIRECTORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class FsConfig:
     capacity_bytes: int | None = None
     """The most that the values may take together; None for what the disk has."""
     threads: int = 16
-    open_files: int = 64
+    open_files: int = field(default_factory=lambda: _MANY_FILES if _may_open_many() else _FEW_FILES)
     """How many objects stay open for reading."""
     open_directories: int = field(default_factory=lambda: _affordable_directories())
     """How many directories stay open for writing."""
