@@ -192,6 +192,7 @@ async def check_ranges(place: Place) -> None:
 
 
 async def check_what_is_at_hand_is_what_is_stored(place: Place) -> None:
+    """What a store gives at once is what ``get`` would give: all of the range, never what was replaced or deleted."""
     get_ready = ready(place.store)
     if get_ready is None:
         return
