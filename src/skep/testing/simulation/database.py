@@ -14,6 +14,7 @@ from typing import Any
 
 from skep.base.clock import Clock
 from skep.db.sqlite import GroupCommit, SqliteDriver, SqliteReader, connect
+from skep.db.statement import Params, Statement
 from skep.db.transaction import Driver
 from skep.db.units import Delivery, Limits, Unit
 from skep.db.urls import DatabaseUrl, SqliteUrl
@@ -46,6 +47,10 @@ class SimulatedEngine:
         """Readers that nobody uses now; a read within a read needs one of its own."""
         self.at_once: Callable[[Unit[Any]], None] | None = self._here.run
         self.closed = False
+
+    def look(self, statement: Statement, params: Params) -> tuple[Any, ...] | None:
+        """See ``Engine``."""
+        return self._here.look(statement, params)
 
     def _reader(self) -> SqliteReader:
         return SqliteReader(connect(self._url, "reader"), self._sqlite, self._clock)
