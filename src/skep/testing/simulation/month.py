@@ -76,7 +76,7 @@ class Month(Run):
             (luck.store_lies_for_a_while, 4 * DAY_S),
             (luck.agent_leaves, 9 * DAY_S),
         )
-        return [trouble.post(), self._look(hive), *(self._every(mean_s, what) for what, mean_s in rates)]
+        return [trouble.post(HOUR_S), self._look(hive), *(self._every(mean_s, what) for what, mean_s in rates)]
 
     async def _every(self, mean_s: float, what: Any) -> None:
         while True:

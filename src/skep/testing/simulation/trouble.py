@@ -45,10 +45,10 @@ class Trouble:
             except SkepError as error:
                 self._world.note("operator", action, "refused:", error.code)
 
-    async def post(self) -> None:
+    async def post(self, poll_s: float = LATE_POLL_S) -> None:
         """Deliver late requests."""
         while True:
-            await asyncio.sleep(LATE_POLL_S)
+            await asyncio.sleep(poll_s)
             for place in self._run.places:
                 place.deliver_late()
 
