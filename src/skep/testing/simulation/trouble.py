@@ -61,6 +61,15 @@ class Trouble:
         place.mood = self._chance.choice((*self._moods, CALM))
         self._world.note(place.name, "is", place.mood.name)
 
+    async def _storm(self) -> None:
+        """Most stores at once, for a while."""
+        for place in self._run.places:
+            if self._chance.random() < 0.7:
+                place.mood = self._chance.choice(self._moods)
+                self._world.note(place.name, "is", place.mood.name)
+        await asyncio.sleep(self._chance.expovariate(1 / 30))
+        await self._calm()
+
     async def _calm(self) -> None:
         for place in self._run.places:
             place.mood = CALM
@@ -133,6 +142,7 @@ class Trouble:
 
 _ACTIONS: dict[str, Callable[[Trouble], Awaitable[None]]] = {
     "mood": Trouble._mood,
+    "storm": Trouble._storm,
     "calm": Trouble._calm,
     "jump": Trouble._jump,
     "rot": Trouble._rot,
@@ -143,6 +153,6 @@ _ACTIONS: dict[str, Callable[[Trouble], Awaitable[None]]] = {
     "rebalance": Trouble._rebalance,
     "work": Trouble._work,
 }
-GENTLE = ("mood",) * 4 + ("calm",) * 2 + ("work",) * 4
+GENTLE = ("mood",) * 4 + ("storm",) * 2 + ("calm",) * 2 + ("work",) * 4
 HARSH = (*GENTLE, *("mood",) * 2, "jump", *("rot",) * 2, "forget", "old disk", "die", "drain", "rebalance", "work")
-WORN = ("rot", "forget", "old disk", "old disk", "die", "die", "work", "work", "calm", "mood")
+WORN = ("storm", "rot", "forget", "old disk", "old disk", "die", "die", "work", "work", "calm", "mood")
