@@ -46,6 +46,8 @@ T = TypeVar("T")
 
 USAGE_AGE_MAX_S = 10.0
 USAGE_TIMEOUT_S = 60.0
+RECOGNISE_TIMEOUT_S = 20.0
+"""How long a store may take to say whose it is: the others wait for that at the start."""
 STATES = ("active", "readonly", "draining", "lost")
 
 OpenStore = Callable[[str, bytes | None], Store]
@@ -189,12 +191,16 @@ class StoreSet:
     async def _recognise(self, member: Member, store: Store) -> None:
         """Check the marker that ties a place to this hive and store, where its kind keeps one.
 
-        Raises StoreUnavailable (empty: not mounted?) or Conflict (somebody else's).
+        Raises StoreUnavailable (empty: not mounted? or no answer) or Conflict (somebody else's).
         """
         marked = claimable(store)
         if marked is None:
             return
-        found = await marked.identity()
+        try:
+            async with asyncio.timeout(RECOGNISE_TIMEOUT_S):
+                found = await marked.identity()
+        except TimeoutError:
+            raise StoreUnavailable(f"{member.url} did not answer within {RECOGNISE_TIMEOUT_S:.0f} s") from None
         if found is None:
             raise StoreUnavailable(f"{member.url} is empty, without this store's marker: is the disk mounted?")
         if (found.hive_id, found.store_id) != (self._hive_id, member.id):

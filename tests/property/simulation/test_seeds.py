@@ -9,17 +9,19 @@ import sys
 
 import pytest
 
+from skep.testing.simulation.sabotage import SABOTAGE
+
 PROGRAM = [sys.executable, "-m", "skep.testing.simulation"]
 FEW = 24
 MANY = 1000
 
 
-def simulate(*arguments: str, **environ: str) -> str:
-    """What the command prints. Fails the test with it when a seed fails."""
+def simulate(*arguments: str, holds: bool = True, **environ: str) -> str:
+    """What the command prints. Fails the test with it when a seed fails, or when none does that should."""
     ran = subprocess.run(
         [*PROGRAM, *arguments], capture_output=True, text=True, timeout=1200, env={**os.environ, **environ}
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert (ran.returncode == 0) == holds, ran.stdout + ran.stderr
     return ran.stdout
 
 
@@ -41,3 +43,11 @@ def test_a_seed_is_the_same_run_in_every_process() -> None:
 @pytest.mark.long
 def test_a_thousand_seeds_hold() -> None:
     assert f"{MANY} seeds, 0 failed" in simulate("--seeds", f"{FEW}:{FEW + MANY}", "--jobs", "2")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mistake", sorted(SABOTAGE))
+def test_known_mistakes_are_noticed(mistake: str) -> None:
+    """A simulation in which nothing can fail would prove nothing."""
+    said = simulate("--seeds", f"0:{MANY}", "--jobs", "2", "--sabotage", mistake, holds=False)
+    assert "FAILED" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from skep.crypto.keys import MasterKey
 from skep.db import schema as s
 from skep.durability.member import DOWN_MAX_S, FAILURES_UNTIL_DOWN, Member
 from skep.durability.storeset import StoreSet
+from skep.stores.drivers.memory import MemoryStore
+from skep.stores.identity import StoreIdentity
 from skep.stores.protocol import Usage
 from skep.stores.wrappers.fault import Fault, Kind
 from skep.testing.clock import FakeClock
@@ -267,3 +270,28 @@ async def test_used_bytes_are_what_lies_there(tmp_path: Path) -> None:
         await rig.chunks.stores.probe()
         for held, store in zip(rig.chunks.stores, rig.stores.values(), strict=True):
             assert held.used_bytes == sum([info.size_bytes async for info in store.list("shards/")])
+
+
+class Silent(MemoryStore):
+    """A store that takes the question whose it is, and never answers."""
+
+    async def identity(self) -> StoreIdentity | None:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+
+async def test_a_store_that_never_says_whose_it_is_does_not_hold_up_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skep.durability.storeset.RECOGNISE_TIMEOUT_S", 0.05)
+    async with open_rig(tmp_path, stores=2) as rig:
+        places = Places({**rig.stores, "memory:d0": Silent()})
+        async with asyncio.timeout(10):
+            stores = await reopened(rig, places)
+            assert (stores.by_name("d0").down, stores.by_name("d1").down) == (True, False)
+            assert "did not answer" in str(stores.by_name("d0").error)
+            await stores.probe()  # nor the worker that looks after stores
+        places.behind["memory:d0"] = rig.stores["memory:d0"]
+        await stores.revive(stores.by_name("d0"))
+        assert not stores.by_name("d0").down
+        await stores.close()
