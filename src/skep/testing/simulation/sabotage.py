@@ -17,18 +17,16 @@ from skep.base.ids import Id
 from skep.chunks.layout import HASH_BYTES, ShardLayout
 from skep.chunks.pack import PackBuilder
 from skep.chunks.scheme import Scheme
-from skep.chunks.shard import Shard, encode_shards
+from skep.chunks.shard import Shard
 from skep.db import Transaction
-from skep.durability.leases import Leases
 from skep.durability.packreader import PackReader
 from skep.durability.placement import place
 from skep.durability.pools import Pool
 from skep.durability.recording import WrittenShard
-from skep.durability.service import ChunkService, Repoint
+from skep.durability.service import ChunkService
 from skep.durability.shardwriter import PutShards, ShardWriter
-from skep.durability.sweep import Sweeper
 from skep.filesystem.core import Core
-from skep.stores.protocol import Buffer, ObjectInfo
+from skep.stores.protocol import Buffer
 
 
 def _check_no_quorum(self: ShardWriter, scheme: Scheme, written: Sequence[WrittenShard]) -> bool:
@@ -40,10 +38,6 @@ async def _believe_the_put(self: ShardWriter, pack_id: bytes, shard: Shard, stor
 
 
 _try_put = ShardWriter._try_put
-
-
-def _forget_leases(self: Leases) -> int:
-    return self._epoch
 
 
 def _verify_nothing(self: PackReader, pack: Any, number: int, first_block: int, raw: Buffer) -> Any:
@@ -74,37 +68,6 @@ class _Rehearsed(Exception):
     def __init__(self, result: object) -> None:
         super().__init__("rolled back")
         self.result = result
-
-
-async def _repoint_first(
-    self: ChunkService, builder: PackBuilder, scheme: Scheme, pool: Pool, repoint: Repoint
-) -> None:
-    """Point the rows at the new pack, then store it."""
-    closed = builder.close()
-    shards = encode_shards(self.shard_key, closed, scheme)
-    size_bytes = max(shard.size_bytes for shard in shards)
-    where = place(closed.id, len(shards), size_bytes, await self.stores.candidates())
-    rows = tuple(
-        WrittenShard(shard.number, store_id, shard.size_bytes, True)
-        for shard, store_id in zip(shards, where.stores, strict=False)
-    )
-    if len(rows) < len(shards):
-        return
-    outcome = PutShards(rows, where.spread)
-    await self._db.write(lambda tx: self._record_repacked(repoint, tx, closed, scheme, pool, outcome))
-    for shard, row in zip(shards, rows, strict=True):
-        await self._shards._try_put(closed.id, shard, row.store_id)
-
-
-async def _know_of_none_on_their_way(self: Sweeper, member: Any, page: Sequence[ObjectInfo]) -> list[str]:
-    there, self._chunks.on_their_way = self._chunks.on_their_way, set()
-    try:
-        return await _unknown(self, member, page)
-    finally:
-        self._chunks.on_their_way |= there
-
-
-_unknown = Sweeper._unknown
 
 
 async def _record_first(self: ChunkService, builder: PackBuilder, scheme: Scheme, record: Any, **more: Any) -> Any:
@@ -148,10 +111,7 @@ SABOTAGE: dict[str, tuple[type, str, object]] = {
     "a put that failed counts as stored": (ShardWriter, "_try_put", _believe_the_put),
     "writes are acknowledged before their shards are stored": (ChunkService, "_close_and_put", _record_first),
     "writes are acknowledged before they are committed": (Core, "_commit", _commit_later),
-    "collection forgets leases": (Leases, "oldest", _forget_leases),
-    "the sweep forgets packs on their way": (Sweeper, "_unknown", _know_of_none_on_their_way),
     "repair trusts what it reads": (PackReader, "_verify", _verify_nothing),
-    "repack points at a pack that is not stored yet": (ChunkService, "write_repacked", _repoint_first),
 }
 """What is done wrong: the class, the method, what stands in for it."""
 
