@@ -13,7 +13,7 @@ period when there is none, and backs off when a unit fails. What always holds:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -90,11 +90,17 @@ class Worker(Protocol):
         ...
 
 
+Failed = Callable[[str, str, int], None]
+"""Told of a failed unit: its worker, the error, how many failed in a row."""
+
+
 class WorkerSet:
     """Runs workers. All calls from one event loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, failed: Failed = lambda worker, error, in_a_row: None) -> None:
+        """``failed`` hears of each unit that failed."""
         self._clock = clock
+        self._failed = failed
         self._running: dict[str, _Supervised] = {}
         self._started = False
 
@@ -111,7 +117,9 @@ class WorkerSet:
         """Take a worker in; before or after ``start``. Raises AlreadyExists for a second one of the name."""
         if worker.name in self._running:
             raise AlreadyExists(f"there is already a worker {worker.name}")
-        supervised = _Supervised(worker, self._clock, period_s, tranquility, first_run_after_s, backoff_max_s, paused)
+        supervised = _Supervised(
+            worker, self._clock, period_s, tranquility, first_run_after_s, backoff_max_s, paused, self._failed
+        )
         self._running[worker.name] = supervised
         if self._started:
             supervised.start()
@@ -190,8 +198,10 @@ class _Supervised:
         first_run_after_s: float,
         backoff_max_s: float,
         paused: bool,
+        failed: Failed,
     ) -> None:
         self.worker = worker
+        self._failed = failed
         self.tranquility = tranquility
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
@@ -316,6 +326,7 @@ class _Supervised:
         self._failures_in_a_row += 1
         self._last_error = redact_text(f"{type(error).__name__}: {error}")
         backoff_s = min(self._backoff_max_s, BACKOFF_MIN_S * 2.0 ** min(self._failures_in_a_row - 1, 30))
+        self._failed(self.worker.name, self._last_error, self._failures_in_a_row)
         _log.warning("worker failed", worker=self.worker.name, retry_in_s=backoff_s, exc_info=error)
         return backoff_s
 

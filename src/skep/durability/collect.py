@@ -39,6 +39,7 @@ from skep.durability.member import Member
 from skep.durability.recording import leave_pack
 from skep.durability.records import shard_key
 from skep.durability.service import ChunkService
+from skep.events.records import GarbageCollected
 from skep.stores.batching import batch_of, delete_many
 
 STEP_CHUNKS = 1000
@@ -168,10 +169,16 @@ class Collector:
         self._chunks = chunks
         self._clock = clock
         self._grace_us = round(grace_s * 1e6)
+        self._round = Collected()
+        """What the worker removed since there was nothing left to do."""
 
     async def run_once(self, progress: Progress) -> Outcome:
         """One bounded step."""
         done = await self.step()
+        self._round += done
+        if not done.units:
+            self._tell(self._round)
+            self._round = Collected()
         return Outcome(more_work=done.units > 0, done_units=done.units)
 
     async def run(
@@ -182,7 +189,13 @@ class Collector:
         while (done := await self.step(grace_s)).units:
             total += done
             report(total)
+        self._tell(total)
         return total
+
+    def _tell(self, done: Collected) -> None:
+        if done.removed_chunks or done.removed_packs:
+            removed = {"chunks": done.removed_chunks, "packs": done.removed_packs, "bytes_freed": done.freed_bytes}
+            self._chunks.tell(GarbageCollected, **removed)
 
     async def step(self, grace_s: float | None = None) -> Collected:
         """Condemn, remove chunks, remove packs: a bounded number of each."""

@@ -9,7 +9,8 @@ What always holds: a pack with a shard that is not ``ok`` is in the queue and ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -91,10 +92,15 @@ def queue_repair(tx: Transaction, pack_id: bytes, reason: str, lost: int, next_t
     )
 
 
-def note_damage(tx: Transaction, damage: Mapping[tuple[bytes, int], tuple[Id, str]]) -> int:
+def note_damage(
+    tx: Transaction,
+    damage: Mapping[tuple[bytes, int], tuple[Id, str]],
+    told: Callable[[bytes, int, Id, str], None] | None = None,
+) -> int:
     """Mark shards, by (pack id, number), as ``missing`` or ``corrupt`` on a store and queue their packs' repair.
 
-    Returns how many were marked; shards already marked, moved to another store or gone are passed over.
+    ``told`` hears of each that was marked, after the commit. Returns how many were; shards already marked, moved to
+    another store or gone are passed over.
     """
     marked = 0
     for (pack_id, number), (store_id, state) in damage.items():
@@ -102,6 +108,8 @@ def note_damage(tx: Transaction, damage: Mapping[tuple[bytes, int], tuple[Id, st
         if not tx.run(_SET_SHARD_STATE, params):
             continue
         marked += 1
+        if told is not None:
+            tx.after_commit(partial(told, pack_id, number, store_id, state))
         if state == "missing":
             size_bytes = tx.value(_SHARD_SIZE, {"pack": pack_id, "shard": number})
             tx.run(_USE_STORE, {"store": store_id, "bytes": -int(size_bytes or 0)})

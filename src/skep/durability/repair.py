@@ -51,6 +51,7 @@ from skep.durability.moving import move_shard
 from skep.durability.records import PackPlaces, ShardPlace, shard_key
 from skep.durability.repairplan import RepairPlan, Standing, plan, readable, waits
 from skep.durability.service import ChunkService
+from skep.events.records import PackLost, RepairDone, RepairQueued
 
 ENQUEUE_PACKS = 500
 BACKOFF_MIN_S = 30.0
@@ -69,6 +70,9 @@ COURTESY, COURTESY_BARE = 3.0, 2.0
 """How long repair rests for each second of work while somebody reads; less where packs cannot lose a shard more."""
 COURTESY_MAX_S = 5.0
 
+TOLD_MAX = 1_000
+"""Packs that one look tells of."""
+
 Attempt = Literal["none due", "repaired", "postponed"]
 
 _r, _h = s.repairs.c, s.shards.c
@@ -78,6 +82,12 @@ _DUE = prepared(
     .where(_r.next_try_us <= sa.bindparam("now"))
     .order_by(_r.spare, _r.next_try_us)
     .limit(AT_ONCE)
+)
+_QUEUED_SINCE = prepared(
+    sa.select(_r.pack_id, _r.reason, _r.lost, _r.created_us)
+    .where(_r.created_us > sa.bindparam("since"))
+    .order_by(_r.created_us)
+    .limit(TOLD_MAX)
 )
 _COUNT = prepared(sa.select(sa.func.count()).select_from(s.repairs))
 _OF_STORE = prepared(
@@ -126,6 +136,10 @@ class Repairer:
         self._zones: frozenset[str] | None = None
         self._turn = asyncio.Lock()
         """Whose turn it is to repair a pack: the worker's, or that of a run by hand."""
+        self._told_us = clock.now_us()
+        """Packs that were queued up to then were told of."""
+        self._rewritten: dict[bytes, tuple[int, int]] = {}
+        """Of packs in hand: shards and bytes that were written."""
         self._is_read = False
         """Whether somebody read while the last packs were repaired."""
         self._by_hand = 0
@@ -136,6 +150,7 @@ class Repairer:
         await self._chunks.flush_damage()
         await self._notice_zones()
         queued = await self._enqueue_gone()
+        await self._tell_queued()
         attempts = await self._repair_some()
         progress.report(queued_units=await self.backlog())
         return Outcome(more_work=bool(attempts) or queued > 0, done_units=attempts.count("repaired"))
@@ -246,6 +261,7 @@ class Repairer:
                 return "postponed"
             if await self.repair(pack_id):
                 self._chunks.counters.repaired_packs += 1
+                self._tell_repaired(pack_id)
                 return "repaired"
             error = "there are fewer zones than shards: add a store in another zone"
             wait_s = CROWDED_WAIT_S
@@ -262,7 +278,21 @@ class Repairer:
         pack = await self._db.read(lambda tx: pack_places(tx, pack_id))
         if pack is None or not (isinstance(error, DataLost) or not readable(pack, self._standings())):
             return
-        self._chunks.counters.lost_packs_found += await self._db.write(lambda tx: declare_lost(tx, pack_id))
+        if await self._db.write(lambda tx: declare_lost(tx, pack_id)):
+            self._chunks.counters.lost_packs_found += 1
+            good = sum(place.state == "ok" for place in pack.shards)
+            self._chunks.tell(PackLost, pack_id=pack_id, readable=good, needed=pack.scheme.data_shards)
+
+    async def _tell_queued(self) -> None:
+        """Tell of packs that came into the queue since the last look, whoever put them there."""
+        rows = await self._db.read(lambda tx: tx.rows(_QUEUED_SINCE, {"since": self._told_us}))
+        for pack_id, reason, lost, created_us in rows:
+            self._told_us = max(self._told_us, int(created_us))
+            self._chunks.tell(RepairQueued, pack_id=bytes(pack_id), reason=reason, lost=int(lost))
+
+    def _tell_repaired(self, pack_id: bytes) -> None:
+        shards, sent_bytes = self._rewritten.pop(pack_id, (0, 0))
+        self._chunks.tell(RepairDone, pack_id=pack_id, shards=shards, bytes_written=sent_bytes)
 
     async def _defer(self, pack_id: bytes) -> bool:
         """Let a pack wait that has shards enough. Whether it does."""
@@ -320,6 +350,9 @@ class Repairer:
         for number, store_id in zip(todo.rewrite, todo.targets, strict=True):
             put.append((by_number[number], await self._put(pack.pack_id, by_number[number], store_id)))
         replaced = await self._db.write(lambda tx: _record(tx, pack.pack_id, put))
+        if len(self._rewritten) >= TOLD_MAX:
+            self._rewritten.clear()  # of packs that were written and are not whole yet
+        self._rewritten[pack.pack_id] = (len(put), sum(shard.size_bytes for shard, _ in put))
         self._chunks.packs.forget(pack.pack_id)
         for place in replaced:
             source = self._chunks.stores.get(place.store_id)

@@ -21,6 +21,7 @@ from skep.db import Database, prepared
 from skep.db import schema as s
 from skep.durability.records import PackPlaces, ShardPlace, shard_key
 from skep.durability.service import ChunkService
+from skep.events.records import ScrubDone
 
 _p = s.packs.c
 _LIVE = _p.retired_us.is_(None)
@@ -62,14 +63,21 @@ class Scrubber:
         self._chunks = chunks
         self._clock = clock
         self._period_us = round(period_s * 1e6)
+        self._round = (0, 0)
+        """Packs and damaged shards since all packs were verified last, by the worker."""
 
     async def run_once(self, progress: Progress) -> Outcome:
         """Verify the pack that is most due."""
         before = self._clock.now_us() - self._period_us
         row = await self._db.read(lambda tx: tx.one(_OLD, {"before": before}) or tx.one(_NEW, {"before": before}))
         if row is None:
+            packs, damaged = self._round
+            if packs:
+                self._chunks.tell(ScrubDone, packs=packs, damaged=damaged)
+            self._round = (0, 0)
             return Outcome(more_work=False)
-        await self.scrub(bytes(row[0]), mark=True)
+        verdict = await self.scrub(bytes(row[0]), mark=True)
+        self._round = (self._round[0] + 1, self._round[1] + verdict.missing + verdict.corrupt)
         return Outcome(more_work=True, done_units=1)
 
     async def run(self, report: Callable[[int, int, Verdict], None] = lambda done, total, verdict: None) -> Verdict:
@@ -88,6 +96,7 @@ class Scrubber:
             done += 1
             report(done, max(total, done), sums)
         await self._chunks.flush_damage()
+        self._chunks.tell(ScrubDone, packs=done, damaged=sums.missing + sums.corrupt)
         return sums
 
     async def scrub(self, pack_id: bytes, *, mark: bool) -> Verdict:

@@ -52,6 +52,8 @@ from skep.durability.shardwriter import PutShards, ShardWriter
 from skep.durability.storeset import StoreSet
 from skep.durability.thresholds import ThresholdBook
 from skep.durability.writer import Groups, Steps, StreamWriter, check_digests
+from skep.events import Tell, tell_nobody
+from skep.events.records import ShardDamaged
 from skep.stores.protocol import Buffer
 
 T = TypeVar("T")
@@ -109,6 +111,8 @@ class ChunkService:
         self.on_their_way: set[bytes] = set()
         """Packs whose shards are being put and whose rows are not committed."""
         self._damage: dict[tuple[bytes, int], tuple[Id, str]] = {}
+        self.tell: Tell = tell_nobody
+        """Of what operators want to hear."""
         self._closed = False
         self._loading: asyncio.Task[None] | None = None
 
@@ -403,7 +407,7 @@ class ChunkService:
         if not damage:
             return 0
         try:
-            marked = await self._db.write(lambda tx: note_damage(tx, damage))
+            marked = await self._db.write(lambda tx: note_damage(tx, damage, self._tell_damage))
         except SkepError:
             self._damage = {**damage, **self._damage}
             raise
@@ -411,6 +415,9 @@ class ChunkService:
             self.packs.forget(pack_id)
         self.counters.damaged_shards += marked
         return marked
+
+    def _tell_damage(self, pack_id: bytes, number: int, store_id: Id, state: str) -> None:
+        self.tell(ShardDamaged, pack_id=pack_id, number=number, store_id=store_id, state=state)
 
     @property
     def queues(self) -> dict[str, int]:

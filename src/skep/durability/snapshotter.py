@@ -34,6 +34,7 @@ from skep.durability.snapshots import (
     seal_head,
     seal_part,
 )
+from skep.events.records import SnapshotWritten
 from skep.stores.protocol import Buffer
 
 PART_BYTES = 8 << 20
@@ -109,6 +110,7 @@ class Snapshotter:
         )
         await self._put_head(head, scheme)
         self.last = _info(head)
+        self._chunks.tell(SnapshotWritten, pack_count=len(parts), size_bytes=self.last.size_bytes)
         return self.last
 
     def _sealed_parts(self, snapshot_id: Id, export: Iterator[bytes]) -> Iterator[bytes]:

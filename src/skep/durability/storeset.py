@@ -38,6 +38,8 @@ from skep.durability.member import FAILURES_UNTIL_DOWN, RESERVE_BYTES, Member
 from skep.durability.placement import Candidate
 from skep.durability.reputation import Reputation, after_audit
 from skep.durability.terms import Terms, factor
+from skep.events import Tell, tell_nobody
+from skep.events.records import StoreAdded, StoreRemoved
 from skep.stores.identity import claimable
 from skep.stores.pacing import paced
 from skep.stores.protocol import Store, Usage
@@ -113,6 +115,8 @@ class StoreSet:
         self._open = opener
         self._open_for_users = open_for_users or opener
         self._members: dict[Id, Member] = {}
+        self.tell: Tell = tell_nobody
+        """Of what operators want to hear."""
 
     async def load(self) -> None:
         """Read the rows and open what can be opened."""
@@ -374,6 +378,7 @@ class StoreSet:
             await member.store.close()
             raise
         self._members[member.id] = member
+        self.tell(StoreAdded, store_id=member.id, name=member.name, zone=member.zone)
         return member
 
     def _insert(self, tx: Transaction, member: Member) -> None:
@@ -451,6 +456,7 @@ class StoreSet:
 
         await self._db.write(work)
         del self._members[member.id]
+        self.tell(StoreRemoved, store_id=member.id, name=member.name)
         if member.store is not None:
             await member.store.close()
 

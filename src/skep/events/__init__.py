@@ -12,6 +12,7 @@ from skep.events.feeds import Batch, Feeds, Follower, Skip
 from skep.events.hub import RESYNC, Hub, Listener, Mark, Subscription
 from skep.events.journal import EventLog, Journal
 from skep.events.records import CHANGE_KINDS, EVENT_TYPES, Change, Draft, Event
+from skep.events.telling import Tell, Teller, tell_nobody
 
 __all__ = [
     "CHANGE_KINDS",
@@ -30,6 +31,9 @@ __all__ = [
     "Mark",
     "Skip",
     "Subscription",
+    "Tell",
+    "Teller",
     "decode_cursor",
     "encode_cursor",
+    "tell_nobody",
 ]

@@ -172,7 +172,6 @@ class ScrubDone(Event, frozen=True, kw_only=True, tag="scrub-done"):
     """A scrub went through all packs."""
 
     packs: int
-    bytes_read: int
     damaged: int
 
 

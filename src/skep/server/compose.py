@@ -34,7 +34,8 @@ from skep.durability.objects import Objects
 from skep.durability.policies import Pools
 from skep.durability.service import ChunkService
 from skep.durability.storeset import StoreSet
-from skep.events import EventLog, Hub, Journal
+from skep.events import EventLog, Hub, Journal, Tell, Teller
+from skep.events.records import WorkerFailed
 from skep.filesystem import Filesystem, PersonalSpaces, SpaceHooks
 from skep.frontends.api.jobs import Jobs
 from skep.frontends.api.services import Services
@@ -47,6 +48,7 @@ from skep.server.connections import Connections
 from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge, Owned, Refuse
 from skep.server.facts import Facts
+from skep.server.happenings import follow
 from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
 from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
@@ -82,6 +84,8 @@ class Hive:
     agents: Agents
     edge: Edge
     app: App
+    hub: Hub
+    tell: Tell
     ready: bool = False
     _closing: AsyncExitStack
 
@@ -138,6 +142,7 @@ async def open_hive(
         # what they mean, and to whom
         hub = Hub(queue_max=settings.limits.subscriber_queue)
         journal = Journal(db, hub)
+        stores.tell = chunks.tell = tell = Teller(hub, clock)
         filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
         hooks = SpaceHooks(filesystem)
         auth = Auth(db, keys, clock, AuthRules.from_settings(settings.auth), hooks=hooks, deletion=hooks)
@@ -147,7 +152,7 @@ async def open_hive(
         # who keeps it well
         keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
         closing.push_async_callback(keepers.traffic.close)
-        workers = WorkerSet(clock)
+        workers = WorkerSet(clock, partial(_tell_failure, tell))
         add_workers(workers, keepers, settings)
         jobs = Jobs(clock)
         closing.push_async_callback(jobs.close)
@@ -182,10 +187,11 @@ async def open_hive(
         edge = _front(ground, workers, facts, trouble)
         if start_workers:
             workers.start()
+        closing.callback(follow(hub).cancel)
         hive = Hive(
             settings=settings, clock=clock, db=db, identity=identity, stores=stores, chunks=chunks, auth=auth,
             filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, live=live,
-            agents=agents, edge=edge, app=edge,
+            agents=agents, edge=edge, app=edge, hub=hub, tell=tell,
             _closing=closing.pop_all(),
         )  # fmt: skip
         trouble.hive = hive
@@ -207,6 +213,10 @@ def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness
         auth=ground.auth,
     )
     return edge_of(doors.behind(pages), request_metrics, settings, ground.clock, doors.refuse, doors.owned)
+
+
+def _tell_failure(tell: Tell, worker: str, error: str, in_a_row: int) -> None:
+    tell(WorkerFailed, worker=worker, error=error, failures_in_row=in_a_row)
 
 
 async def _clouds(

@@ -17,9 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from skep import __version__
 from skep.base.clock import SystemClock
 from skep.base.logs import configure_logs, get_logger
 from skep.base.settings import Settings
+from skep.events.records import Event, HiveStarted, HiveStopping
 from skep.server.addresses import listening_port
 from skep.server.certificates import with_certificate
 from skep.server.connections import Doorkeeper
@@ -139,6 +141,7 @@ async def _serve(
             return
         _calm_collector()
         hive.ready = True
+        _tell(hive, HiveStarted, version=__version__, start_s=round(time.monotonic() - started_s, 3))
         log.info("ready", url=url, engine=server.engine, seconds=round(time.monotonic() - started_s, 3))
         announce(url)
 
@@ -201,6 +204,7 @@ async def _finish_requests(hive: Hive | EventsHive, signals: _Signals, grace_s: 
     """Turn new requests away; wait for those in flight, for the grace or a second signal; cut the rest."""
     hive.ready = False
     hive.edge.stopping = True
+    _tell(hive, HiveStopping, reason="signal" if signals.asked.is_set() else "its server ended, or its database went")
     in_flight, streams = hive.edge.in_flight, hive.edge.streams
     log.info("stopping", requests_in_flight=in_flight.count, streams=streams.count)
     await hive.end_streams()
@@ -274,6 +278,13 @@ def _doorkeeper(hive: Hive | EventsHive, settings: Settings, ports: Sequence[int
         idle_s=server.idle_timeout_s,
         places=CONNECTIONS_MAX,
     )
+
+
+def _tell(hive: Hive | EventsHive, kind: type[Event], **fields: Any) -> None:
+    """Tell of it where there is somebody to tell: a process for live changes alone has nobody."""
+    tell = getattr(hive, "tell", None)
+    if tell is not None:
+        tell(kind, **fields)
 
 
 def _listening(settings: Settings, port: int, tls: Pairs | None) -> Listening:

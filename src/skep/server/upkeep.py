@@ -97,7 +97,9 @@ def make_keepers(
         uploads=UploadExpiry(db, filesystem.books),
         digests=Digests(db, chunks, clock, after_s=workers.digests_after_s, tranquility=workers.tranquility),
         accounts=AccountsWorker(auth),
-        stores=StoresWorker(chunks.stores, repairer, traffic := Traffic(db, chunks.stores, clock)),
+        stores=StoresWorker(
+            chunks.stores, repairer, traffic := Traffic(db, chunks.stores, clock), 2 * storage.reserve_bytes
+        ),
         traffic=traffic,
         rebalancer=Rebalancer(db, chunks, clock),
         auditor=Auditor(db, chunks, clock),
