@@ -150,7 +150,6 @@ class Repairer:
         await self._chunks.flush_damage()
         await self._notice_zones()
         queued = await self._enqueue_gone()
-        await self._tell_queued()
         attempts = await self._repair_some()
         progress.report(queued_units=await self.backlog())
         return Outcome(more_work=bool(attempts) or queued > 0, done_units=attempts.count("repaired"))
@@ -245,6 +244,7 @@ class Repairer:
     async def _repair_some(self) -> list[Attempt]:
         """Try the packs that need it most; rest afterwards in proportion, if somebody has read meanwhile."""
         async with self._turn:
+            await self._tell_queued()
             rows = (await self._due())[: 1 if self._is_read else AT_ONCE]
             began_s, sent_bytes = self._clock.monotonic_s(), self._chunks.counters.sent_bytes
             made = await asyncio.gather(*(self._attempt(bytes(row[0]), int(row[1])) for row in rows))

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from skep.base.chance import random_bytes
@@ -226,18 +227,22 @@ class Edge:
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket, from its handshake to its end."""
         request_id = f"{self._prefix}-{next(self._numbers):x}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         started_s = time.perf_counter()
         handshake = Handshake(scope, receive, send)
         task = self.streams.enter()
         peer = _peer(scope)
         self.connections.enter(peer)
+        self.connections.meet(peer)
+        state["known"] = partial(self.connections.know, peer)
         with request_context(request_id):
             try:
                 await pass_socket(self._admit_socket, handshake)
             finally:
                 self.streams.leave(task)
                 self.connections.leave(peer)
+                self.connections.part(peer)
                 account(handshake, self._metrics, started_s, self._log_requests)
 
     async def _admit_socket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,8 @@ closes the connection after the answer, so nothing can be smuggled behind it.
 
 WebSockets: both refuse unmasked frames and answer pings themselves. granian takes frames of up to 16 MiB and
 messages of up to 64 MiB before the door sees them; live streams
-hear only guests who have shown a credential, agent links read no second frame of one that breaks their limits.
+hear only guests who have shown a credential, agent links read no second frame of one that breaks their limits, and
+what arrives meanwhile is counted by ``connections``.
 
 A new certificate: uvicorn puts it into the context that new connections get. granian gets a second worker on the same
 socket.

@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from skep.base.clock import SystemClock
+from skep.frontends.agents.door import LINK_PATH
 from skep.server.certificates import self_signed
+from skep.stores.link.frames import SUBPROTOCOL
 from skep.testing.process import RunningHive, made_hive
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -105,3 +107,42 @@ def test_a_crowd_of_them_keeps_nobody_out(brisk: RunningHive) -> None:
         began_s = time.monotonic()
         assert httpx.get(f"{brisk.url}/healthz", verify=brisk.trust(), timeout=20).status_code == 200
         assert time.monotonic() - began_s < 10
+
+
+def socket_of(brisk: RunningHive, path: str, *headers: str) -> ssl.SSLSocket:
+    """A WebSocket after its handshake."""
+    connection = wrapped(brisk)
+    lines = [
+        f"GET {path} HTTP/1.1", "Host: hive", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers,
+    ]  # fmt: skip
+    connection.sendall("\r\n".join([*lines, "", ""]).encode())
+    assert connection.recv(12) == b"HTTP/1.1 101"
+    return connection
+
+
+def until_refused(connection: ssl.SSLSocket, most_bytes: int) -> int:
+    """How many bytes of one message without an end are taken until the connection ends."""
+    piece, sent_bytes = bytes(64 << 10), 0
+    head = b"\xff" + len(piece).to_bytes(8, "big") + b"\0\0\0\0"
+    connection.settimeout(10)
+    try:
+        connection.sendall(b"\x02" + head + piece)
+        while sent_bytes < most_bytes:
+            connection.sendall(b"\x00" + head + piece)
+            sent_bytes += len(piece)
+            time.sleep(0.002)  # a network's pace: 30 MB/s
+    except OSError:
+        return sent_bytes
+    raise AssertionError("a message without an end is taken")
+
+
+def test_a_stranger_s_websocket_takes_no_message_without_an_end(brisk: RunningHive) -> None:
+    """Before an agent has proved its key: the server would hold 64 MiB for each that connects."""
+    with closing(socket_of(brisk, LINK_PATH, f"Sec-WebSocket-Protocol: {SUBPROTOCOL}")) as connection:
+        assert until_refused(connection, 60 << 20) < 60 << 20
+
+
+def test_nor_does_a_guest_s(brisk: RunningHive) -> None:
+    with closing(socket_of(brisk, "/api/events", f"Authorization: Bearer {brisk.token}")) as connection:
+        assert until_refused(connection, 60 << 20) < 60 << 20

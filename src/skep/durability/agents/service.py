@@ -79,11 +79,16 @@ class Agents:
         self._watch: asyncio.Task[None] | None = None
         self._closing = False
 
-    async def serve(self, transport: Transport, address: str | None = None) -> None:
-        """Serve one connection, from this address, until it ends."""
+    async def serve(
+        self, transport: Transport, address: str | None = None, proven: Callable[[], None] = lambda: None
+    ) -> None:
+        """Serve one connection, from this address, until it ends.
+
+        ``proven`` is told when the agent has shown who it is.
+        """
         if self._watch is None and not self._closing:
             self._watch = asyncio.create_task(self._watching())
-        await Session(self, transport, self._clock, address).run()
+        await Session(self, transport, self._clock, address, proven).run()
 
     def connected(self, agent_id: Id) -> bool:
         """Whether the agent has a link now."""

@@ -9,6 +9,7 @@ link has failed and its store is known to be offline.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,9 +62,17 @@ class Transport(Protocol):
 class Session:
     """A link from its first message to its end."""
 
-    def __init__(self, service: Agents, transport: Transport, clock: Clock, address: str | None = None) -> None:
-        """``address``: where the agent connects from."""
+    def __init__(
+        self,
+        service: Agents,
+        transport: Transport,
+        clock: Clock,
+        address: str | None = None,
+        proven: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``address``: where the agent connects from; ``proven`` is told when it has shown who it is."""
         self._address = address
+        self._proven = proven
         self._service = service
         self._transport = transport
         self._clock = clock
@@ -92,6 +101,7 @@ class Session:
         except OSError:
             await self._close()
             return
+        self._proven()
         self.info = info
         self.linked = LinkedStore(self.outbox, f"the agent {info.name}")
         await self._serve(pending, astray)

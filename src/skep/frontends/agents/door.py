@@ -6,6 +6,7 @@ Everything about the link itself is in ``durability.agents`` and ``stores.link``
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from skep.base.clock import Clock
@@ -38,7 +39,9 @@ class AgentDoor:
         async with self._gate.enter():
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL, "headers": []})
             client = scope.get("client")
-            await self._agents.serve(SocketTransport(receive, send), client[0] if client else None)
+            known: Callable[[int | None], None] = scope["state"].get("known", lambda size_bytes: None)
+            transport = SocketTransport(receive, send)
+            await self._agents.serve(transport, client[0] if client else None, lambda: known(None))
 
 
 class SocketTransport:

@@ -23,6 +23,8 @@ MESSAGE_BYTES_MAX = 16 << 10
 INBOX_MAX = 64
 MESSAGES_PER_S, MESSAGES_BURST = 10.0, 100.0
 CLOSE_REASON_BYTES_MAX = 120
+GUEST_BYTES, GUEST_BYTES_EACH_S = 4 << 20, 256 << 10
+"""What a guest may send at once and in each second: more than its messages may come to."""
 
 
 async def serve_socket(streams: Streams, scope: Scope, query: Mapping[str, str], receive: Receive, send: Send) -> None:
@@ -35,6 +37,7 @@ async def serve_socket(streams: Streams, scope: Scope, query: Mapping[str, str],
     if streams.stopping:
         raise ShuttingDown("The hive is stopping: connect again when it is back.")
     with streams.enter(guest, scope["state"]["request_id"]) as stream:
+        scope["state"].get("known", _unbounded)(GUEST_BYTES, GUEST_BYTES_EACH_S)
         accept = {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None}
         await send({**accept, "headers": []})
         over = await _run(streams, stream, receive, send)
@@ -48,6 +51,10 @@ async def serve_socket(streams: Streams, scope: Scope, query: Mapping[str, str],
                 await send({"type": "websocket.close", "code": over.close_code, "reason": text})
         except (OSError, TimeoutError):
             return
+
+
+def _unbounded(size_bytes: int, each_s_bytes: int) -> None:
+    """Where nobody watches the sockets."""
 
 
 async def _run(streams: Streams, stream: Stream, receive: Receive, send: Send) -> Over:
