@@ -171,11 +171,8 @@ async def open_hive(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
             held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout,
             rebalancer=keepers.rebalancer, traffic=keepers.traffic, limits=options.request_limits(settings),
-            uploads=_uploads(settings, clock), polls=_polls(settings),
-            batch_memory=_batch_memory(settings, clock),
-            check_store=partial(_check_store, clouds.grants, board, egress),
-            clouds=clouds,
-            facts=facts.now,
+            uploads=_uploads(settings, clock), polls=_polls(settings), batch_memory=_batch_memory(settings, clock),
+            check_store=partial(_check_store, clouds.grants, board, egress), clouds=clouds, facts=facts.now,
             certificate=lambda: None if tls is None else tls.state,
         )  # fmt: skip
         live = await open_live(settings, clock, db, keys, auth, hub, journal, identity.hive_id, closing)
@@ -191,8 +188,7 @@ async def open_hive(
         hive = Hive(
             settings=settings, clock=clock, db=db, identity=identity, stores=stores, chunks=chunks, auth=auth,
             filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, live=live,
-            agents=agents, edge=edge, app=edge, hub=hub, tell=tell,
-            _closing=closing.pop_all(),
+            agents=agents, edge=edge, app=edge, hub=hub, tell=tell, _closing=closing.pop_all(),
         )  # fmt: skip
         trouble.hive = hive
         return hive
