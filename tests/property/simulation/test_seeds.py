@@ -50,4 +50,4 @@ def test_a_thousand_seeds_hold() -> None:
 def test_known_mistakes_are_noticed(mistake: str) -> None:
     """A simulation in which nothing can fail would prove nothing."""
     said = simulate("--seeds", f"0:{MANY}", "--jobs", "2", "--sabotage", mistake, holds=False)
-    assert "FAILED" in said
+    assert "FAILED: Broken" in said

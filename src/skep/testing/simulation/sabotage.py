@@ -29,7 +29,7 @@ from skep.filesystem.core import Core
 from skep.stores.protocol import Buffer
 
 
-def _check_no_quorum(self: ShardWriter, scheme: Scheme, written: Sequence[WrittenShard]) -> bool:
+def _check_no_quorum(self: ShardWriter, *what: Any) -> bool:
     return True
 
 
