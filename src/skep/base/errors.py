@@ -305,6 +305,12 @@ class InUse(Conflict):
     code = "in-use"
 
 
+class TooFewMembers(Conflict):
+    """More replicas were asked for than there are stores to hold them."""
+
+    code = "too-few-members"
+
+
 class UnsafeLayout(Conflict):
     """So many shards of a pack would share an account, a household or a disk that losing it loses data."""
 
@@ -506,12 +512,6 @@ class QuorumNotReached(Unavailable):
     """Too few stores took their shard for the write to be acknowledged."""
 
     code = "quorum-not-reached"
-
-
-class TooFewMembers(QuorumNotReached):
-    """More replicas were asked for than there are stores to hold them."""
-
-    code = "too-few-members"
 
 
 class HostUnavailable(Unavailable):

@@ -19,7 +19,6 @@ from skep.base.errors import (
     StoreFull,
     StoreReadOnly,
     StoreUnavailable,
-    TooFewMembers,
 )
 from skep.base.ids import Id
 from skep.chunks.scheme import Scheme
@@ -106,10 +105,10 @@ class ShardWriter:
         if not candidates:
             raise QuorumNotReached(self._why_none(pool), stored=0, needed=scheme.total)
         if pool.members and len(candidates) < scheme.total:
-            raise TooFewMembers(
+            raise QuorumNotReached(
                 f"{len(candidates)} members take writes now and {scheme.total} replicas are asked for: ask for fewer, "
                 "or add members with `skep store add --mine` or `skep agent invite --mine`",
-                there_are=len(candidates),
+                stored=0,
                 needed=scheme.total,
             )
         if len(placement.stores) < scheme.total or (pool.members and len(set(placement.stores)) < scheme.total):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from skep.base.errors import Forbidden
 from skep.base.ids import Id
-from skep.durability.pools import HIVE, Placement, Policy
+from skep.durability.pools import HIVE, Label, Placement, Policy
 from skep.frontends.api.auth_records import id_or_name
 from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
@@ -21,8 +24,8 @@ class SetPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     placement: Placement | None = None
-    allowed: tuple[str, ...] = ()
-    forbidden: tuple[str, ...] = ()
+    allowed: Annotated[tuple[Label, ...], Meta(max_length=64)] = ()
+    forbidden: Annotated[tuple[Label, ...], Meta(max_length=64)] = ()
 
 
 class ChoosePlacement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -140,7 +140,7 @@ async def test_too_few_members_is_said(tmp_path: Path) -> None:
     async with world(tmp_path, agents=2, clouds=0) as here:
         for client, service, replicas in ((here.ada, "array", 3), (here.ada, "cloud", 1), (here.bob, "array", 1)):
             answer = await client.post(f"/api/{service}/a", params={"replicas": replicas}, content=b"x")
-            assert (answer.status_code, answer.json()["code"]) == (503, "too-few-members"), answer.text
+            assert (answer.status_code, answer.json()["code"]) == (409, "too-few-members"), answer.text
             assert "skep store add --mine" in answer.json()["detail"]
 
 
