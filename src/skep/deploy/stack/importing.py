@@ -20,8 +20,8 @@ SUPPORT: tuple[tuple[str, str], ...] = (
     ("build", "`dockerfile`: its path; the context must be the repository's root. `args`, `target` and others: noted"),
     ("command", "`run`, or `args` where the image has an entry point of its own"),
     ("entrypoint", "`run`, with `command` after it"),
-    ("environment", "`env`; a name without a value is noted: set it with `skep stack env`"),
-    ("env_file", "noted: `skep stack env` takes such a file"),
+    ("environment", "`env`; a name without a value is noted: it goes into the environment folder of the stack"),
+    ("env_file", "noted: its variables go into the environment folder of the stack"),
     ("ports", "`expose`; an address in front is dropped, a host's port is kept for anything but a web job's"),
     ("expose", "`expose`"),
     ("volumes", "`volumes` for named and unnamed ones; a directory of the host is noted: images and volumes hold data"),
@@ -178,7 +178,7 @@ class _Service:
     def _env(self) -> dict[str, str]:
         at = self.found.get("environment")
         if "env_file" in self.found:
-            self.note(self.found["env_file"], "env_file: give the file to `skep stack env --from`")
+            self.note(self.found["env_file"], "env_file: put its variables into the environment folder of the stack")
         pairs: list[tuple[Located, str, str | None]] = []
         for key, value in (at.entries or ()) if at is not None else ():
             pairs.append((key, key.text or "", None if value.is_null else _text(value)))
@@ -187,7 +187,7 @@ class _Service:
             pairs.append((item, name, text if equals else None))
         for place, name, given in pairs:
             if given is None:
-                self.note(place, f"{name} comes from whoever runs compose: set it with `skep stack env`")
+                self.note(place, f"{name} comes from whoever runs compose: put it into the environment folder of the stack")
         return {name: given for _, name, given in pairs if given is not None}
 
     def _ports(self) -> list[tuple[int, int]]:
