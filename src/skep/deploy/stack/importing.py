@@ -187,7 +187,9 @@ class _Service:
             pairs.append((item, name, text if equals else None))
         for place, name, given in pairs:
             if given is None:
-                self.note(place, f"{name} comes from whoever runs compose: put it into the environment folder of the stack")
+                self.note(
+                    place, f"{name} comes from whoever runs compose: put it into the environment folder of the stack"
+                )
         return {name: given for _, name, given in pairs if given is not None}
 
     def _ports(self) -> list[tuple[int, int]]:
