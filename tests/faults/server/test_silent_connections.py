@@ -144,5 +144,7 @@ def test_a_stranger_s_websocket_takes_no_message_without_an_end(brisk: RunningHi
 
 
 def test_nor_does_a_guest_s(brisk: RunningHive) -> None:
+    """uvicorn says so at 1 MiB and drops what still comes; the connection ends once it is idle."""
+    most_bytes = {"granian": 60 << 20, "uvicorn": 400 << 20}[brisk.engine]
     with closing(socket_of(brisk, "/api/events", f"Authorization: Bearer {brisk.token}")) as connection:
-        assert until_refused(connection, 60 << 20) < 60 << 20
+        assert until_refused(connection, most_bytes) < most_bytes
