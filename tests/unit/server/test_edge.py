@@ -151,6 +151,7 @@ async def test_the_database_has_the_limits_of_the_settings(tmp_path: Path, monke
     migrate(settings.database_url())
     await (await open_database(settings, SystemClock())).close()
     del asked["clock"]
+    assert asked.pop("engine") is None, "the hive opens its own"
     assert asked == {"pool_size": 8, "busy_timeout_s": 7.5, "group_commit_max": 3, "queue_max": 11}
 
 
