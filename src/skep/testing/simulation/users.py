@@ -138,6 +138,8 @@ class Client:
     async def look(self) -> None:
         """Read everything and compare. Raises Broken, and what reading raises."""
         seen = await self._observe()
+        if not self.beliefs:  # the process died while everything was being deleted
+            self.beliefs = [seen]
         for belief in self.beliefs:
             if seen == belief:
                 self.beliefs = [belief]
@@ -376,8 +378,12 @@ class Client:
 
         return [files.with_file(name, (*stack, stack[at]))], act()
 
+    def forget(self) -> None:
+        """Believe whatever is seen next: everything is being deleted, and the process may die in the middle of it."""
+        self.beliefs = []
+
     async def delete_everything(self) -> None:
-        """Leave nothing: what is left in the stores afterwards is garbage."""
+        """Leave nothing: what is left in the stores afterwards is garbage. ``forget`` comes first, for all clients."""
         try:
             node = await self._fs.by_path(self._me, None, f"/{self.name}")
         except NodeNotFound:
