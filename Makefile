@@ -40,7 +40,7 @@ test-crash: $(VENV)/.dev  ## real hives killed with -9 at random moments
 	$(PYTEST) -o faulthandler_timeout=2400 -m crash $(OR_EMPTY)
 
 test-long: $(VENV)/.dev  ## thousands of histories, gigabytes of data
-	HYPOTHESIS_PROFILE=long $(PYTEST) -o faulthandler_timeout=2400 -m "long and not crash" $(OR_EMPTY)
+	HYPOTHESIS_PROFILE=long $(PYTEST) -n $(CORES) --dist loadfile -o faulthandler_timeout=2400 -m "long and not crash" $(OR_EMPTY)
 	SKEP_HISTORIES=3000 $(PYTEST) -o faulthandler_timeout=2400 tests/property/durability
 
 simulate: $(VENV)/.dev  ## whole hives in simulated bad luck: SEEDS=FIRST:END (0:1000000 is a day or so)
