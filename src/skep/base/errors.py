@@ -14,7 +14,8 @@
     │              BucketNotFound, AgentNotFound, JobNotFound, ImageNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, IdentityInUse, CursorTooOld,
     │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
-    │              Locked, JobDiffers, JobNotRunning, PortInUse
+    │              Locked, JobDiffers, JobNotRunning, PortInUse,
+    │              TooFewMembers, UnsafeLayout
     ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
     │                  TooManyUploads, GridFull
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost

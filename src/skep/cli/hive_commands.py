@@ -203,8 +203,11 @@ def up(output: Output, overrides: dict[str, object], admin: str) -> None:
 async def _set_up(output: Output, settings: Settings, admin: str) -> str | None:
     """Make what is missing of the hive, a line for each step; the first account's password if it was made now."""
     from skep.base.clock import SystemClock
+    from skep.base.logs import configure_logs
+    from skep.base.settings import LogSettings
     from skep.server.setup import set_up
 
+    configure_logs(LogSettings(level="warning", format="auto", requests="none"))  # standard output is the result's
     password = None
     async for step in set_up(settings, clock=SystemClock(), admin_name=admin):
         output.step(f"[{step.number}/{step.of}] {step.text}" + ("" if step.changed else ": there already"))

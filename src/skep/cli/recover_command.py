@@ -59,10 +59,12 @@ def recover(
       skep up && skep login http://127.0.0.1:8080 && skep fsck --read-data
     """
     from skep.base.clock import SystemClock
-    from skep.base.settings import load_settings
+    from skep.base.logs import configure_logs
+    from skep.base.settings import LogSettings, load_settings
     from skep.crypto.keys import MasterKey
     from skep.server.recovering import recover as run
 
+    configure_logs(LogSettings(level="warning", format="auto", requests="none"))  # standard output is the result's
     settings = load_settings({"data_dir": os.path.abspath(data_dir)} if data_dir else {})
     master = None if key_file is None else MasterKey.from_file(key_file)
     secrets = _secrets(secrets_file)

@@ -34,9 +34,9 @@ def _read(path: Path) -> str:
 @click.option("--name", help="The name of the stack (default: the directory's).")
 @with_output
 def stack_check(output: Output, directory: Path, name: str | None) -> int:
-    """Say what is wrong with the quarry.yml of DIRECTORY (default: this one), or what it declares.
+    """Say what is wrong with a quarry.yml, or what it declares.
 
-    Exits with 1 when anything is wrong.
+    It is the one of DIRECTORY, which is this one unless it is given. Exits with 1 when anything is wrong.
     """
     from skep.deploy.stack.crossing import build_order, check_tree
     from skep.deploy.stack.reader import FILE_NAME, read_stack
@@ -64,18 +64,26 @@ def stack_check(output: Output, directory: Path, name: str | None) -> int:
 
 @stack.command("example")
 @click.argument("which", type=click.Choice(["small", "classic", "all"]), default="small")
-def stack_example(which: str) -> None:
-    """Print an annotated stack file: the smallest, one in the old words, or one with every key."""
+@with_output
+def stack_example(output: Output, which: str) -> None:
+    """Print an annotated stack file.
+
+    The smallest, one in the old words (classic), or one with every key (all).
+    """
     from skep.deploy.stack.manual import example
 
-    print(example(which), end="")
+    text = example(which)
+    output.value({"text": text}, text.rstrip("\n"))
 
 
 @stack.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @with_output
 def stack_import(output: Output, file: Path) -> None:
-    """Print a stack file made from a Procfile or a Compose file; what could not be said is told on standard error."""
+    """Print a stack file made from a Procfile or a Compose file.
+
+    What could not be said is told on standard error.
+    """
     from skep.deploy.stack.importing import import_compose, import_procfile
 
     made = (import_procfile if file.name.startswith("Procfile") else import_compose)(_read(file))

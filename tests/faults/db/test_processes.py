@@ -116,7 +116,7 @@ async def test_a_full_disk_fails_the_units_leaves_nothing_half_and_heals(sqlite_
     """SQLite is told that the disk ends soon (max_page_count), which is its own SQLITE_FULL."""
     migrate(sqlite_url)
     database = await Database.open(sqlite_url, clock=SystemClock())
-    connection = database._engine._writer._connection
+    connection = database._engine._writer._commits._connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count={pages + 20}").fetchone()
 
@@ -179,7 +179,7 @@ async def test_a_commit_that_fails_fails_every_unit_of_its_batch(sqlite_url):
     """A deferred constraint is checked by COMMIT itself."""
     migrate(sqlite_url)
     database = await Database.open(sqlite_url, clock=SystemClock())
-    connection = database._engine._writer._connection
+    connection = database._engine._writer._commits._connection
     connection.execute("CREATE TABLE child (id BLOB REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)")
     orphan = prepared(sa.text("INSERT INTO child VALUES (:id)"))
     calls = []

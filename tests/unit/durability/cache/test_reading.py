@@ -110,8 +110,8 @@ def flip(path: Path) -> None:
 
 def another(path: Path) -> None:
     """The block beside it."""
-    others = [each for each in path.parent.iterdir() if each != path]
-    path.write_bytes(others[0].read_bytes())
+    others = sorted(each for each in path.parent.iterdir() if each != path)
+    path.write_bytes(others[-1].read_bytes())  # the last, which is not damaged itself
 
 
 @pytest.mark.parametrize("harm", [cut, empty, flip, another])
