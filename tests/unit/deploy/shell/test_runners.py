@@ -87,6 +87,7 @@ async def test_what_is_cancelled_is_killed(runner: Runner, tmp_path: Path) -> No
     running = asyncio.ensure_future(runner.run(Command.shell('echo $$ > "$1"; exec sleep 1000', str(started))))
     while not started.exists() or not started.read_text().strip():
         await asyncio.sleep(0.01)  # until the other process has written it
+    await asyncio.sleep(0.5)  # what names its process group was sent before that, and may still be on its way
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -94,7 +95,7 @@ async def test_what_is_cancelled_is_killed(runner: Runner, tmp_path: Path) -> No
 
 
 async def gone(pid: int) -> None:
-    for _ in range(500):
+    for _ in range(2000):
         if not Path(f"/proc/{pid}/stat").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
             return
         await asyncio.sleep(0.01)  # until the kernel has ended it
