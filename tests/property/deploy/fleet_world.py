@@ -25,6 +25,8 @@ class World:
         self.chance = chance
         self.fault_rate = fault_rate
         self.calls: list[str] = []
+        self.gone: set[str] = set()
+        """Servers that do not answer: what is asked of them fails and has no effect."""
         self.at_step: Callable[[], None] = lambda: None
 
     def grid(self, file: Path | None, clock: FakeClock, **options: object) -> SliceGrid:
@@ -43,13 +45,24 @@ class World:
 
         @grid.on("added")
         async def added(block: BlockFacts, item: Slice) -> None:
+            self._answers(block.id)
             await self._step("added", f"{block.id} {item.id}", lambda: self.running[block.id].add(item.id))
 
         @grid.on("removed")
         async def removed(block: BlockFacts, item: Slice) -> None:
+            self._answers(block.id)
             await self._step("removed", f"{block.id} {item.id}", lambda: self.running[block.id].discard(item.id))
 
         return grid
+
+    def lose(self, server: str) -> None:
+        """The server is gone with all that ran there."""
+        self.gone.add(server)
+        self.running[server].clear()
+
+    def _answers(self, server: str) -> None:
+        if server in self.gone:
+            raise Unavailable(f"{server} does not answer")
 
     async def _step(self, event: str, what: str, effect: Callable[[], object]) -> None:
         self.calls.append(f"{event} {what}")

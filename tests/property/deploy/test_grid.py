@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ from skep.base.errors import GridFull, InUse, NotFound, SkepError
 from skep.deploy.grid import SliceGrid
 from skep.testing.clock import FakeClock
 
-sys.path.insert(0, str(Path(__file__).parent))
-from fleet_world import World, check_agreement
+from .fleet_world import World, check_agreement
 
 
 async def play(grid: SliceGrid, world: World, clock: FakeClock, known: dict[str, bool], steps: int) -> None:
@@ -85,6 +83,34 @@ async def test_failing_handlers_leave_no_orphan_and_no_double(seed: int, tmp_pat
     again = world.grid(tmp_path / "grid.json", clock)
     await again.open()
     check_agreement(again, world)
+
+
+@pytest.mark.parametrize("seed", range(15))
+async def test_lost_servers_lose_no_job_and_start_none_twice(seed: int, tmp_path: Path) -> None:
+    world, clock = World(random.Random(500 + seed), fault_rate=0.1), FakeClock()
+    grid = world.grid(tmp_path / "grid.json", clock)
+    await grid.open()
+    known: dict[str, bool] = {}
+    lost = 0
+    for _ in range(8):
+        await play(grid, world, clock, known, 6)
+        there = [block.facts.id for block in grid.blocks if grid.block_state(block.facts.id) == "open"]
+        if there:
+            server = world.chance.choice(there)
+            world.lose(server)
+            await grid.lost(server)
+            lost += 1
+        if world.chance.random() < 0.5:
+            await grid.tick()
+    await settle(grid, world, clock)
+    for server in [block.facts.id for block in grid.blocks if grid.block_state(block.facts.id) == "lost"]:
+        await grid.forget(server)
+    await settle(grid, world, clock)
+    check_agreement(grid, world)
+    there_now = {entry.slice.id for entry in grid.slices}
+    assert lost > 3
+    assert {slice_id for slice_id, alive in known.items() if alive} <= there_now
+    assert not {slice_id for slice_id, alive in known.items() if not alive} & there_now
 
 
 @pytest.mark.parametrize("seed", range(6))

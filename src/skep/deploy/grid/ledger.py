@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skep.base.errors import AlreadyExists, NotFound
+from skep.base.errors import AlreadyExists, BadInput, NotFound
 from skep.deploy.grid.layout import Block
 from skep.deploy.grid.place import candidates
 from skep.deploy.grid.records import BlockFacts, Decision, Move, Slice
@@ -57,13 +57,17 @@ class Ledger:
         return block
 
     def learn(self, facts: BlockFacts) -> None:
-        """Take what is known anew of a block: its address, and its size when that is not smaller than what is used."""
-        self.block(facts.id).facts = facts
-        old = self.layout.blocks[facts.id]
-        new = Block(facts)
+        """Take what is known anew of a block: its address, its tags, its size.
+
+        Raises BadInput when it is smaller than what was reserved on it; then nothing is taken.
+        """
+        old, new = self.layout.blocks[facts.id], Block(facts)
         for item in old.slices.values():
             new.put(item)
+        if min(new.cpu, new.memory, new.disk) < 0:
+            raise BadInput(f"server {facts.id} is smaller than what was reserved on it: correct the size of its type")
         new.closed = old.closed
+        self.block(facts.id).facts = facts
         self.layout.blocks[facts.id] = new
 
     def close(self, block_id: str) -> None:

@@ -385,14 +385,20 @@ class SliceGrid:
         return tuple(back)
 
     async def forget(self, block_id: str) -> None:
-        """Drop a lost block that will not come back, with the slices that were pinned to it. Raises NotFound, InUse."""
+        """Drop a lost block that will not come back, with the slices that were pinned to it.
+
+        Others that have no place yet go on waiting for one. Raises NotFound, InUse.
+        """
         self._check_open()
         ledger = self._ledger
         if ledger.block(block_id).state != "lost":
             raise InUse(f"block {block_id} is {ledger.block(block_id).state}: release it instead")
         for entry in self.slices:
             if entry.block == block_id and entry.state == "lost":
-                ledger.drop(entry)
+                if entry.slice.pinned:
+                    ledger.drop(entry)
+                else:
+                    entry.block = ""
         await self._renting.destroy(block_id, "lost and forgotten")
 
     async def _replace_lost(self) -> tuple[str, ...]:
@@ -400,11 +406,19 @@ class SliceGrid:
         ledger, left = self._ledger, []
         for entry in self.slices:
             slice_id = entry.slice.id
-            if slice_id in self._busy or ledger.block(entry.block).state != "lost":
+            if slice_id in self._busy or not (entry.state == "lost" or ledger.block(entry.block).state == "lost"):
                 continue
             if entry.state == "leaving":
                 await self._finish_move(entry)
                 continue
+            if entry.state == "removing":  # it was to go, and went with its server
+                ledger.drop(entry)
+                continue
+            if entry.state == "copying":  # its copy was not known to be well, and must not stay beside the next one
+                await self._undo_copy(Move(slice_id, entry.block, entry.target))
+                if entry.state == "copying":
+                    left.append(slice_id)
+                    continue
             if entry.state != "lost":
                 ledger.lose(entry)
             if entry.slice.pinned:

@@ -30,7 +30,10 @@ BlockState: TypeAlias = Literal["creating", "open", "draining", "destroying", "l
 
 
 class SliceEntry(msgspec.Struct, kw_only=True):
-    """One slice: where it is, and where it is going while it moves."""
+    """One slice: where it is, and where it goes while it moves.
+
+    ``block`` is where a lost slice was, and empty once that is forgotten.
+    """
 
     slice: Slice
     block: str

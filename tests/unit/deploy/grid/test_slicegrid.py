@@ -130,6 +130,39 @@ async def test_a_server_that_does_not_come_is_given_up() -> None:
     assert log == ["create small-1", "destroy small-1"]
 
 
+async def test_a_server_that_comes_smaller_than_ordered_is_given_back() -> None:
+    log = Log()
+    grid = made(log)
+
+    @grid.on("create")
+    async def create(order: CreateOrder) -> dict[str, int]:
+        return {"size": 256}
+
+    await grid.open()
+    with pytest.raises(BadInput, match="smaller than what was reserved"):
+        await grid.add("a.web.1", 512)
+    await grid.tick()
+    assert grid.blocks == ()
+    assert log == ["destroy small-1"]
+
+
+async def test_what_was_to_go_does_not_come_back_when_its_server_is_lost() -> None:
+    log = Log()
+    grid = made(log)
+    await grid.open()
+    await grid.adopt("one", 2048)
+    await grid.add("s.web.1", 256)
+
+    @grid.on("removed")
+    async def removed(block: BlockFacts, item: Slice) -> None:
+        raise Unavailable("the host does not answer")
+
+    with pytest.raises(Unavailable):
+        await grid.remove("s.web.1")
+    assert await grid.lost("one") == ()
+    assert grid.slices == ()
+
+
 async def test_a_move_waits_for_the_copy_and_falls_back_when_it_is_not_well() -> None:
     log = Log()
     grid = made(log)
