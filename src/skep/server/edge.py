@@ -82,10 +82,12 @@ class InFlight:
 class _Exchange:
     """One request as it passes: what was received and sent so far."""
 
-    __slots__ = ("_receive", "_send", "received_bytes", "request_id", "sent_bytes", "started", "status")
+    __slots__ = ("_receive", "_send", "expects", "received_bytes", "request_id", "sent_bytes", "started", "status")
 
-    def __init__(self, request_id: str, receive: Receive, send: Send) -> None:
+    def __init__(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         self.request_id = request_id
+        self.expects = scope["http_version"] == "1.1" and any(name == b"expect" for name, _ in scope["headers"])
+        """The client asks to be told (100 Continue) before it sends its body."""
         self.received_bytes = 0
         self.sent_bytes = 0
         self.status = 0
@@ -105,6 +107,10 @@ class _Exchange:
             self.started = True
             self.status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            if self.expects and not self.received_bytes and (b"connection", b"close") not in message["headers"]:
+                # Whether a body follows is unsure. And the AWS CLI, told a final status where it waits for 100, takes
+                # it for the status of its next request on that connection, too, whatever that is answered.
+                message["headers"].append((b"connection", b"close"))
         else:
             self.sent_bytes += len(message.get("body", b""))
         return self._send(message)
@@ -164,7 +170,7 @@ class Edge:
         if scope["type"] != "http":
             await (self._socket if scope["type"] == "websocket" else _lifespan)(scope, receive, send)
             return
-        exchange = _Exchange(f"{self._prefix}-{next(self._numbers):x}", receive, send)
+        exchange = _Exchange(f"{self._prefix}-{next(self._numbers):x}", scope, receive, send)
         state = scope.setdefault("state", {})
         state["request_id"] = exchange.request_id
         started_s = time.perf_counter()

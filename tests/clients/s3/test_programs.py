@@ -61,6 +61,30 @@ def test_aws(s3, run, program, tree, tmp_path):
     aws("s3", "rb", "--force", "s3://aws-cli")
 
 
+def test_aws_by_one_connection_sends_parts_after_an_empty_file(s3, run, program, tmp_path):
+    path, config, tree = program("aws", "make parts"), tmp_path / "config", tmp_path / "tree"
+    config.write_text("[default]\ns3 =\n    max_concurrent_requests = 1\n")
+    tree.mkdir()
+    for name in ("a", "c", "e"):
+        (tree / name).touch()
+    for name in ("b", "d"):
+        (tree / name).write_bytes(random.Random(name).randbytes(9 * MIB))
+    s3.client().create_bucket(Bucket="one-connection")
+    run(
+        path,
+        "--endpoint-url",
+        s3.endpoint,
+        "s3",
+        "cp",
+        "--recursive",
+        tree,
+        "s3://one-connection",
+        AWS_CONFIG_FILE=config,
+    )
+    run(path, "--endpoint-url", s3.endpoint, "s3", "sync", "s3://one-connection", tmp_path / "back")
+    _same(tree, tmp_path / "back")
+
+
 def test_s3cmd(s3, run, program, tree, tmp_path):
     path = program("s3cmd", "make parts")
     host = s3.endpoint.removeprefix("http://")
