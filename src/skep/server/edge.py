@@ -86,7 +86,7 @@ class _Exchange:
 
     def __init__(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         self.request_id = request_id
-        self.expects = scope["http_version"] == "1.1" and any(name == b"expect" for name, _ in scope["headers"])
+        self.expects = scope.get("http_version") == "1.1" and any(name == b"expect" for name, _ in scope["headers"])
         """The client asks to be told (100 Continue) before it sends its body."""
         self.received_bytes = 0
         self.sent_bytes = 0
