@@ -111,7 +111,7 @@ def _members(listed: list[str], routers: tuple[str, ...], public: tuple[str, ...
 
 
 def _lines(path: Path) -> list[str]:
-    found = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    found = (line.partition("#")[0].strip() for line in path.read_text(errors="replace").splitlines())
     return [line for line in found if line]
 
 

@@ -72,9 +72,9 @@ def test_any_bytes_are_refused_or_taken(body, signed, trailer):
 
 @given(st.text(max_size=200))
 def test_texts_of_clients_are_taken_or_refused(text):
-    sigv4.parse_authorization(text)
+    assert sigv4.parse_authorization(text) is None or text.startswith("AWS4-HMAC-SHA256")
     sigv4.parse_authorization(f"AWS4-HMAC-SHA256 Credential={text}, SignedHeaders=host, Signature={'0' * 64}")
-    sigv4.parse_scope(text)
+    assert sigv4.parse_scope(text) is None or text.count("/") >= 4
     parse_amz_date(text)
     parse_iso_date(text)
     for parse in (

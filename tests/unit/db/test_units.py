@@ -186,6 +186,9 @@ async def test_several_null_unique_keys_are_allowed(each_database):
     for number in (1, 2):
         row = {"id": bytes([number] * 16), "name": "n", "name_key": str(number), "state": "active", "created_us": 1}
         await each_database.write(lambda tx, row=row: tx.run(insert_new(users), row))
+    assert await each_database.read(
+        lambda tx: tx.rows(prepared(sa.select(users.c.name_key, users.c.email).order_by(users.c.name_key)))
+    ) == [("1", None), ("2", None)]
 
 
 async def test_limits_as_parameters(each_database):

@@ -6,6 +6,7 @@ routers, and what a member shows to all by ``public``. A port that a container p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -16,6 +17,10 @@ from skep.base.errors import BadInput
 SSH_PORT = 22
 ROUTER_PORTS = (80, 443)
 MEMBERS_MAX = 4096
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\Z"
+)
+"""RFC 1123, section 2.1: names are written to every host's `/etc/hosts`."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +68,7 @@ class Fence(msgspec.Struct, frozen=True):
 def fence_of(members: Iterable[Member | str]) -> Fence:
     """A list of hosts, checked; an address alone is a member that is no router.
 
-    Raises BadInput: no host at all, not an address, twice the same, a port that is none.
+    Raises BadInput: no host at all, not an address, a name that is none, twice the same, a port that is none.
     """
     found: list[Member] = []
     for entry in members:
@@ -87,6 +92,8 @@ def _check(one: Member) -> None:
         raise BadInput(f"{one.address!r} is not an IP address: write it like 10.0.0.11 or fd00::11") from None
     if address.is_unspecified or address.is_multicast or address.is_loopback:
         raise BadInput(f"{one.address} is not the address of one host on a network")
+    if one.name != one.address and not _NAME.match(one.name):
+        raise BadInput(f"{one.name!r} is no name of a host: letters, digits, hyphens and dots")
     for port in (one.ssh_port, *one.public):
         if not 1 <= port <= 65_535:
             raise BadInput(f"{port} is no TCP port (host {one.name})")

@@ -8,7 +8,10 @@ refused: give their certificates in the stack. The library is synchronous and ru
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import os
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
@@ -23,7 +26,7 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from skep import __version__
-from skep.base.errors import BadInput, CertificateRefused, Unavailable
+from skep.base.errors import BadInput, CertificateRefused, LocalFailure, SkepError, Unavailable
 from skep.deploy.router.records import check_domain
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -34,8 +37,8 @@ _REQUEST_TIMEOUT_S = 20
 _WITHOUT_ADVICE = 1 / 3  # of its life: when there is no advice, a certificate is renewed with so much of it left
 
 T = TypeVar("T")
-PutChallenge = Callable[[str, bytes], Awaitable[None]]
-"""Makes ``/.well-known/acme-challenge/NAME`` answer with these bytes on every domain."""
+PutChallenge = Callable[[str, bytes | None], Awaitable[None]]
+"""Makes ``/.well-known/acme-challenge/NAME`` answer with these bytes on every domain; None: not any more."""
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -105,14 +108,21 @@ class Issuer:
         acme = await self._connected()
         key = ec.generate_private_key(ec.SECP256R1())
         order = await _patiently(acme.new_order, _request(key, domains))
-        for authorization in order.authorizations:
-            if authorization.body.status == messages.STATUS_VALID:
-                continue
-            challenge = _over_http(authorization)
-            response, validation = challenge.response_and_validation(acme.net.key)
-            await self._put_challenge(challenge.chall.encode("token"), validation.encode())
-            await _patiently(acme.answer_challenge, challenge, response)
-        done = await _patiently(acme.poll_and_finalize, order)
+        put: list[str] = []
+        try:
+            for authorization in order.authorizations:
+                if authorization.body.status == messages.STATUS_VALID:
+                    continue
+                challenge = _over_http(authorization)
+                response, validation = challenge.response_and_validation(acme.net.key)
+                put.append(challenge.chall.encode("token"))
+                await self._put_challenge(put[-1], validation.encode())
+                await _patiently(acme.answer_challenge, challenge, response)
+            done = await _patiently(acme.poll_and_finalize, order)
+        finally:
+            for token in put:
+                with contextlib.suppress(SkepError):  # a proof that stays harms nobody
+                    await self._put_challenge(token, None)
         return Issued(
             done.fullchain_pem.encode(),
             key.private_bytes(
@@ -190,18 +200,33 @@ def _account_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        key = ec.generate_private_key(ec.SECP256R1())
-        raw = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_bytes(raw)
-        return key
-    loaded = serialization.load_pem_private_key(raw, None)
+        return _new_account_key(path)
+    except OSError as error:
+        raise LocalFailure(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        loaded = serialization.load_pem_private_key(raw, None)
+    except (ValueError, TypeError):
+        loaded = None
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise BadInput(f"{path} is no account key of ours: move it away and a new one is made")
     return loaded
+
+
+def _new_account_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    raw = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise LocalFailure(f"{path} cannot be written: {error.strerror}") from None
+    return key
 
 
 def _why(error: errors.ValidationError) -> str:

@@ -36,6 +36,10 @@ def test_members_reach_all_strangers_what_is_public() -> None:
         (["224.0.0.1"], "not the address of one host"),
         ([Member(name="a", address="10.0.0.1", public=(0,))], "no TCP port"),
         ([Member(name="a", address="10.0.0.1", ssh_port=70_000)], "no TCP port"),
+        ([Member(name="a\n10.0.0.9 bank.example", address="10.0.0.1")], "no name of a host"),
+        ([Member(name="a b", address="10.0.0.1")], "no name of a host"),
+        ([Member(name="-a", address="10.0.0.1")], "no name of a host"),
+        ([Member(name="", address="10.0.0.1")], "no name of a host"),
     ],
 )
 def test_bad_lists_are_refused(members: list[Member | str], said: str) -> None:

@@ -82,8 +82,11 @@ async def setting(tmp_path: Path, program: Callable[..., object]) -> AsyncIterat
     router = NginxRouter(runner, str(tmp_path / "router"), http_port=port, https_port=free_port(), user=user)
     await router.start()
 
-    async def put(token: str, content: bytes) -> None:
-        await runner.put(content, f"{router.challenges}/{token}")
+    async def put(token: str, content: bytes | None) -> None:
+        if content is None:
+            Path(f"{router.challenges}/{token}").unlink()
+        else:
+            await runner.put(content, f"{router.challenges}/{token}")
 
     try:
         with authority(tmp_path / "authority", port) as (url, ca_file):
@@ -116,6 +119,7 @@ async def test_a_domain_gets_a_certificate_and_serves_it(setting: tuple[NginxRou
         half_s = (leaf.not_valid_after_utc - leaf.not_valid_before_utc) / 2
         assert leaf.not_valid_before_utc + half_s < (await issuer.renew_at(issued.chain)) < leaf.not_valid_after_utc
         assert (tmp_path / "hq" / "account.pem").stat().st_mode & 0o777 == 0o600
+        assert list(Path(router.challenges).iterdir()) == [], "proofs go when they are not needed any more"
         again = Issuer(issuer._put_challenge, issuer._account, directory=issuer._directory, ca_file=issuer._ca_file)
         assert (await again.issue(("shop.example",))).chain != issued.chain, "the account is known there"
 
@@ -146,3 +150,14 @@ async def test_orders_that_cannot_be(tmp_path: Path) -> None:
         await issuer.issue(["a b"])
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9/dir cannot be used now"):
         await issuer.issue(["a.example"])
+
+
+async def test_an_account_that_is_none_is_said(tmp_path: Path) -> None:
+    async def put(token: str, content: bytes | None) -> None:
+        raise AssertionError("nothing was ordered")
+
+    account = tmp_path / "account.pem"
+    account.write_text("no key")
+    with pytest.raises(BadInput, match="no account key of ours"):
+        await Issuer(put, account).issue(["shop.example"])
+    assert account.read_text() == "no key"
