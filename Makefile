@@ -16,7 +16,7 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_C
 	$(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-config \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up parts test check test-crash test-long simulate bench docs fmt lock clean
+.PHONY: help up parts test test-again check test-crash test-long simulate bench docs fmt lock clean
 
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ up: $(VENV)/.server  ## install Skep here and start a hive; safe to run again
 
 test: $(VENV)/.dev  ## everything that this machine can run, except the suites that take many minutes
 	$(PYTEST) -n $(CORES) --dist loadfile -m "not crash and not long"
+
+test-again: $(VENV)/.dev  ## what failed in the last run of the tests, one after another
+	$(PYTEST) --last-failed --last-failed-no-failures none -v
 
 parts: .parts/.done  ## programs that tests and benchmarks talk to (S3 and WebDAV peers), in an environment of their own
 
