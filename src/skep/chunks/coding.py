@@ -112,6 +112,23 @@ def rebuild_blocks(
     return made
 
 
+def rebuild_into(
+    scheme: Scheme,
+    present: tuple[int, ...],
+    sources: Sequence[Buffer],
+    wanted: Sequence[int],
+    outputs: Sequence[memoryview],
+    *,
+    using: Coder | None = None,
+) -> None:
+    """Write the same range of the ``wanted`` shards into ``outputs``, from that of the k ``present`` ones."""
+    if scheme.data_shards == 1:
+        for output in outputs:
+            output[:] = sources[0]
+        return
+    (using or coder()).apply(recovery_rows(scheme, present, tuple(wanted)), sources, outputs)
+
+
 def choose_sources(scheme: Scheme, available: Mapping[int, object]) -> tuple[int, ...]:
     """The k shard numbers to rebuild from: the lowest, data before parity. Raises DataLost."""
     numbers = sorted(number for number in available if 0 <= number < scheme.total)

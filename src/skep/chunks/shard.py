@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
 
 from skep.base.errors import CorruptShard, InvalidScheme
-from skep.chunks.coding import encode_parity
+from skep.chunks.coding import choose_sources, encode_parity, rebuild_into
 from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, HEADER_BYTES, ShardLayout
 from skep.chunks.pack import PACK_BYTES_MAX, Pack
 from skep.chunks.scheme import Scheme
@@ -82,6 +82,77 @@ def encode_shards(shard_key: bytes, pack: Pack, scheme: Scheme, only: Collection
     return shards
 
 
+def rebuild_shards(
+    shard_key: bytes,
+    pack_id: bytes,
+    scheme: Scheme,
+    pack_size: int,
+    files: Mapping[int, Buffer],
+    wanted: Sequence[int],
+    buffer: memoryview,
+) -> list[Shard]:
+    """Lost shards from the whole files of k others: checked, coded and framed block by block, while each is warm.
+
+    ``buffer`` takes the payloads of the wanted ones, one after the other; their parts are views of it. Raises
+    CorruptShard (its details have the ``number``) for a file that is not what was written, DataLost for fewer than k.
+    """
+    layout = ShardLayout(scheme, pack_size)
+    present = choose_sources(scheme, files)
+    sources = {
+        number: _Checked(shard_key, ShardHeader(pack_id, scheme, number, pack_size), files[number])
+        for number in present
+    }
+    size = layout.shard_payload_bytes
+    made = {number: buffer[i * size : (i + 1) * size] for i, number in enumerate(wanted)}
+    framed = {number: _Framed(shard_key, ShardHeader(pack_id, scheme, number, pack_size)) for number in wanted}
+    for block in range(layout.block_count):
+        start = block * BLOCK_BYTES
+        end = start + layout.block_bytes(block)
+        blocks = [sources[number].block(block) for number in present]
+        rebuild_into(scheme, present, blocks, wanted, [made[number][start:end] for number in wanted])
+        for number in wanted:
+            framed[number].add(block, made[number][start:end])
+    return [Shard(number, framed[number].parts, layout.shard_file_bytes) for number in wanted]
+
+
+class _Checked:
+    """A shard's file whose blocks are given out checked."""
+
+    def __init__(self, shard_key: bytes, header: ShardHeader, raw: Buffer) -> None:
+        self._header, self._view = header, memoryview(raw)
+        bound, self._keyed = _bound(shard_key, header)
+        head = bound + _header_hash(self._keyed)
+        if len(raw) != header.layout.shard_file_bytes or not hmac.compare_digest(self._view[:HEADER_BYTES], head):
+            raise self._corrupt("its header or its size")
+
+    def block(self, block: int) -> memoryview:
+        """The payload of a block. Raises CorruptShard."""
+        start = HEADER_BYTES + block * (BLOCK_BYTES + HASH_BYTES)
+        end = start + self._header.layout.block_bytes(block)
+        payload = self._view[start:end]
+        if not hmac.compare_digest(_block_hash(self._keyed, block, payload), self._view[end : end + HASH_BYTES]):
+            raise self._corrupt(f"block {block}")
+        return payload
+
+    def _corrupt(self, what: str) -> CorruptShard:
+        number, pack_id = self._header.number, self._header.pack_id.hex()
+        return CorruptShard(
+            f"shard {number} of pack {pack_id} is not what was written: {what}", pack_id=pack_id, number=number
+        )
+
+
+class _Framed:
+    """The parts of a shard's file, block after block."""
+
+    def __init__(self, shard_key: bytes, header: ShardHeader) -> None:
+        bound, self._keyed = _bound(shard_key, header)
+        self.parts: list[Buffer] = [bound + _header_hash(self._keyed)]
+
+    def add(self, block: int, payload: Buffer) -> None:
+        """The next block, which is not copied."""
+        self.parts += (payload, _block_hash(self._keyed, block, payload))
+
+
 def _parity(pack: Pack, scheme: Scheme, data: list[memoryview], payload: int) -> list[memoryview]:
     m = scheme.parity_shards
     if scheme.data_shards == 1:
@@ -99,12 +170,10 @@ def frame_shard(shard_key: bytes, header: ShardHeader, payload: Buffer) -> Shard
     layout = header.layout
     view = memoryview(payload)
     assert len(view) == layout.shard_payload_bytes
-    bound, keyed = _bound(shard_key, header)
-    parts: list[Buffer] = [bound + _header_hash(keyed)]
+    framed = _Framed(shard_key, header)
     for block in range(layout.block_count):
-        content = view[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
-        parts += (content, _block_hash(keyed, block, content))
-    return Shard(header.number, parts, layout.shard_file_bytes)
+        framed.add(block, view[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
+    return Shard(header.number, framed.parts, layout.shard_file_bytes)
 
 
 def verify_blocks(

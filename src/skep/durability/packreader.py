@@ -70,6 +70,8 @@ class _Reading:
 
     checked: bool = True
     """Whether each block is checked against its hash."""
+    whole: bool = False
+    """Whether shards' files are read whole, as they are."""
     rebuilt: int = 0
 
 
@@ -137,6 +139,19 @@ class PackReader:
         parts = await self._look_twice(pack_id, offset, length, reading)
         self._counters.rebuilt_reads += reading.rebuilt
         return parts[0] if len(parts) == 1 else await self._run(length, lambda: b"".join(parts))
+
+    async def files(self, pack_id: bytes) -> dict[int, Buffer]:
+        """The files of any k shards of a pack, by number, as their stores give them: nothing of them is checked.
+
+        Past the cache: what is read once for repair is not kept, and a whole file is one call. Raises DataLost,
+        StoreUnavailable.
+        """
+        pack, layout = await self.places(pack_id)
+        piece = _Piece(pack, layout, -1, 0, layout.shard_payload_bytes, _Reading(whole=True))
+        found, errors = await self._gather(piece, self._rebuild_order(piece))
+        if len(found) < pack.scheme.data_shards:
+            raise self._lost(piece, len(found), errors)
+        return {number: parts[0] for number, parts in found.items()}
 
     async def opened(self, location: Location, open_chunk: Callable[[Buffer], bytes]) -> bytes:
         """What ``open_chunk`` makes of the sealed bytes at a location.
@@ -212,7 +227,7 @@ class PackReader:
         if member.passed_by:
             return await self._rebuild(piece)
         direct = asyncio.create_task(self._fetch(piece, piece.number, member))
-        patience_s = self._patience_s(piece.pack)
+        patience_s = self._patience_s(piece)
         try:
             await asyncio.wait([direct], timeout=patience_s)
         except asyncio.CancelledError:
@@ -226,14 +241,17 @@ class PackReader:
         except SkepError:
             return await self._rebuild(piece)
 
-    def _patience_s(self, pack: PackPlaces) -> float | None:
+    def _patience_s(self, piece: _Piece) -> float | None:
         """How long to wait before others are asked; None: until there is an answer.
 
-        From the k-th quickest of the pack's stores, so that a slow one does not buy itself more time.
+        From the k-th quickest of the pack's stores, so that a slow one does not buy itself more time. For whole files
+        nobody waits who is in a hurry.
         """
-        options, k = self._options, pack.scheme.data_shards
+        pack, options, k = piece.pack, self._options, piece.pack.scheme.data_shards
         if not options.hedge:
             return None
+        if piece.reading.whole:
+            return options.hedge_max_s
         usual = sorted(member.latency_s for place in pack.shards if (member := self._stores.get(place.store_id)))
         usual_s = usual[min(k, len(usual)) - 1] if usual else 0.0
         return min(options.hedge_max_s, max(options.hedge_min_s, HEDGE_FACTOR * usual_s))
@@ -254,6 +272,9 @@ class PackReader:
 
     async def _fetch(self, piece: _Piece, number: int, member: Member) -> _Parts:
         """Read, and verify if wanted, one shard's share of a payload range; reports damage."""
+        if piece.reading.whole:
+            raw = await self._read(piece, number, member, 0, piece.layout.shard_file_bytes)
+            return [memoryview(raw)]
         if self._cache is not None and member.cached:
             return await self._fetch_blocks(piece, number, member)
         layout = piece.layout
@@ -292,7 +313,9 @@ class PackReader:
             raise StoreUnavailable(f"store {member.name!r} is not open: {member.error}")
         key, timeout_s = shard_key(pack_id, number), self._options.read_timeout_s
         try:
-            raw = await self._stores.call(member, lambda: store.get(key, offset, length), timeout_s=timeout_s)
+            raw = await self._stores.call(
+                member, lambda: store.get(key, offset, length), timed=not piece.reading.whole, timeout_s=timeout_s
+            )
         except ObjectNotFound:
             self._report(piece, number, member, "missing")
             raise
@@ -348,7 +371,7 @@ class PackReader:
         try:
             ask(need)
             while asked and len(gathered) < need:
-                patience_s = self._patience_s(piece.pack) if rest else None
+                patience_s = self._patience_s(piece) if rest else None
                 done, _ = await asyncio.wait(asked, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     number, member = asked.pop(task)

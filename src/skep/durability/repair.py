@@ -2,8 +2,8 @@
 
 The queue is the ``repairs`` table. A pack gets into it when a write was degraded, when a read or
 scrub finds a shard missing or corrupt, and when a store is declared lost, is drained, or stays
-unreachable for longer than ``lost_after_s``. One unit repairs two packs at most, each by itself: any
-k good shards give the pack back, what it lacks is coded anew (the same bytes as before, so doing it
+unreachable for longer than ``lost_after_s``. One unit repairs a few packs, each by itself: any
+k good shards give back what it lacks, coded anew (the same bytes as before, so doing it
 twice is harmless), put on stores in zones of their own, and recorded in one transaction. Packs that
 can lose fewest shards more come first, whatever their schemes.
 
@@ -29,11 +29,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from skep.base.clock import Clock
-from skep.base.errors import DataLost, SkepError, StoreUnavailable
+from skep.base.errors import CorruptShard, DataLost, SkepError, StoreUnavailable
 from skep.base.ids import Id
 from skep.base.workers import Outcome, Progress
+from skep.chunks.buffers import SHARED_POOL, release_views
 from skep.chunks.pack import Pack
-from skep.chunks.shard import Shard, encode_shards
+from skep.chunks.shard import Shard, encode_shards, rebuild_shards
 from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.durability.catalog import pack_places
@@ -64,8 +65,10 @@ CROWDED_WAIT_S = 86_400.0
 DEFER_S = 86_400.0
 """When to look again at a pack that has more shards than its scheme's repair begins at: more damage makes it due."""
 
-AT_ONCE = 2
-"""Packs that are repaired at once while nobody reads: one is on its way to the stores while another is coded."""
+AT_ONCE = 3
+"""Packs that are repaired at once while nobody reads: some are on their way to the stores while another is coded."""
+UNIT_PACKS = 12
+"""Packs that one unit of work repairs while nobody reads; the first read ends it early."""
 COURTESY, COURTESY_BARE = 3.0, 2.0
 """How long repair rests for each second of work while somebody reads; less where packs cannot lose a shard more."""
 COURTESY_MAX_S = 5.0
@@ -81,7 +84,7 @@ _DUE = prepared(
     sa.select(_r.pack_id, _r.attempts, _r.spare)
     .where(_r.next_try_us <= sa.bindparam("now"))
     .order_by(_r.spare, _r.next_try_us)
-    .limit(AT_ONCE)
+    .limit(UNIT_PACKS)
 )
 _QUEUED_SINCE = prepared(
     sa.select(_r.pack_id, _r.reason, _r.lost, _r.created_us)
@@ -245,9 +248,16 @@ class Repairer:
         """Try the packs that need it most; rest afterwards in proportion, if somebody has read meanwhile."""
         async with self._turn:
             await self._tell_queued()
-            rows = (await self._due())[: 1 if self._is_read else AT_ONCE]
-            began_s, sent_bytes = self._clock.monotonic_s(), self._chunks.counters.sent_bytes
-            made = await asyncio.gather(*(self._attempt(bytes(row[0]), int(row[1])) for row in rows))
+            rows, made = (await self._due())[: 1 if self._is_read else UNIT_PACKS], list[Attempt]()
+            began_s, sent_bytes, left = self._clock.monotonic_s(), self._chunks.counters.sent_bytes, iter(rows)
+
+            async def go_on() -> None:
+                for row in left:
+                    made.append(await self._attempt(bytes(row[0]), int(row[1])))
+                    if self._chunks.counters.sent_bytes != sent_bytes:
+                        return
+
+            await asyncio.gather(*(go_on() for _ in range(AT_ONCE)))
             self._is_read = self._chunks.counters.sent_bytes != sent_bytes
             if self._is_read:
                 courtesy = COURTESY if all(row[2] > 0 for row in rows) else COURTESY_BARE
@@ -318,7 +328,7 @@ class Repairer:
             todo = plan(pack, self._standings(), candidates, layout.shard_file_bytes)
             todo = await self._move_off(pack, todo)
             if todo.rewrite:
-                await self._rewrite(pack, todo)
+                return await self._rewrite(pack, todo)
             return await self._db.write(lambda tx: _finish(tx, pack_id, todo.whole))
 
     async def _move_off(self, pack: PackPlaces, todo: RepairPlan) -> RepairPlan:
@@ -337,19 +347,20 @@ class Repairer:
                 left.append((number, target))  # what cannot be copied is coded anew
         return RepairPlan(tuple(number for number, _ in left), tuple(target for _, target in left), todo.whole)
 
-    async def _rewrite(self, pack: PackPlaces, todo: RepairPlan) -> None:
-        """Put the planned shards, record them, remove the ones that they replace elsewhere."""
-        payload = await self._chunks.packs.range(pack.pack_id, 0, pack.size_bytes)
-        shards: list[Shard] = await self._chunks.code(
-            lambda: encode_shards(
-                self._chunks.shard_key, Pack(pack.pack_id, memoryview(payload)), pack.scheme, todo.rewrite
-            )
-        )
-        by_number = {shard.number: shard for shard in shards}
-        put: list[tuple[Shard, Member]] = []
-        for number, store_id in zip(todo.rewrite, todo.targets, strict=True):
-            put.append((by_number[number], await self._put(pack.pack_id, by_number[number], store_id)))
-        replaced = await self._db.write(lambda tx: _record(tx, pack.pack_id, put))
+    async def _rewrite(self, pack: PackPlaces, todo: RepairPlan) -> bool:
+        """Put the planned shards, record them, remove the ones that they replace elsewhere. What ``repair`` gives."""
+        _, layout = await self._chunks.packs.places(pack.pack_id)
+        buffer = SHARED_POOL.take(len(todo.rewrite) * layout.shard_payload_bytes)
+        with memoryview(buffer) as payloads:
+            shards = await self._coded(pack, todo, payloads)
+            put = await self._put_all(pack, todo, shards)
+            release_views([part for shard in shards for part in shard.parts if isinstance(part, memoryview)])
+        SHARED_POOL.give(buffer)
+
+        def record(tx: Transaction) -> tuple[list[ShardPlace], bool]:
+            return _record(tx, pack.pack_id, put), _finish(tx, pack.pack_id, todo.whole)
+
+        replaced, finished = await self._db.write(record)
         if len(self._rewritten) >= TOLD_MAX:
             self._rewritten.clear()  # of packs that were written and are not whole yet
         self._rewritten[pack.pack_id] = (len(put), sum(shard.size_bytes for shard, _ in put))
@@ -358,6 +369,35 @@ class Repairer:
             source = self._chunks.stores.get(place.store_id)
             if source is not None:
                 await delete_shard(self._chunks, source, shard_key(pack.pack_id, place.number))
+        return finished
+
+    async def _coded(self, pack: PackPlaces, todo: RepairPlan, payloads: memoryview) -> list[Shard]:
+        """The planned shards, from the files of k others: read once, checked and coded in one go.
+
+        If one of those files is not what was written it is reported, and the pack is read the careful way.
+        """
+        key, packs = self._chunks.shard_key, self._chunks.packs
+        files = await packs.files(pack.pack_id)
+
+        def code() -> list[Shard]:
+            return rebuild_shards(key, pack.pack_id, pack.scheme, pack.size_bytes, files, todo.rewrite, payloads)
+
+        try:
+            return await self._chunks.code(code)
+        except CorruptShard as error:
+            number = error.details["number"]
+            for place in pack.shards:
+                if place.number == number:
+                    self._chunks.note_damage(pack.pack_id, place.number, place.store_id, "corrupt")
+        whole = Pack(pack.pack_id, memoryview(await packs.range(pack.pack_id, 0, pack.size_bytes)))
+        return await self._chunks.code(lambda: encode_shards(key, whole, pack.scheme, todo.rewrite))
+
+    async def _put_all(self, pack: PackPlaces, todo: RepairPlan, shards: Sequence[Shard]) -> list[tuple[Shard, Member]]:
+        by_number = {shard.number: shard for shard in shards}
+        put: list[tuple[Shard, Member]] = []
+        for number, store_id in zip(todo.rewrite, todo.targets, strict=True):
+            put.append((by_number[number], await self._put(pack.pack_id, by_number[number], store_id)))
+        return put
 
     async def _put(self, pack_id: bytes, shard: Shard, store_id: Id) -> Member:
         member = self._chunks.stores.get(store_id)

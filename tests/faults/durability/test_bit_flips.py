@@ -105,6 +105,28 @@ async def test_a_reader_of_good_chunks_needs_no_block_hashes(tmp_path: Path, fie
         assert (await rig.scrubber.run()).whole
 
 
+@pytest.mark.parametrize("field", list(SHARD_FIELDS))
+async def test_repair_notices_it_in_what_it_reads(tmp_path: Path, field: str) -> None:
+    """Two shards are wanted and one of the others is damaged: nothing is made of it, and it is mended as well."""
+    async with open_rig(tmp_path, "ec(2,3)", stores=5) as rig:
+        content = await rig.put(BODY)
+        for number in (0, 1):
+            await rig.wipe(number)
+        damaged = list(rig.stores.values())[2]
+        (key,) = [info.key async for info in damaged.list("shards/")]
+        before = await flip(damaged, key, SHARD_FIELDS[field])
+        assert (await rig.scrubber.run()).missing == 2  # it finds the flipped one, too, unless that is hidden from it
+        await rig.change(sa.update(s.shards).where(s.shards.c.state == "corrupt").values(state="ok"))
+        for member in rig.chunks.stores:  # the damaged one seems quickest, so it is asked
+            member.latency_s = 0.001 if member.url == list(rig.stores)[2] else 0.1
+        for _ in range(2):
+            await rig.repairer.hurry()
+            await rig.repairer.run()
+        assert await damaged.get(key) == before
+        assert (await rig.scrubber.run()).whole
+        assert await rig.get(content) == BODY
+
+
 def pack_fields(chunk_bytes: int, pack_bytes: int, tail_bytes: int) -> dict[str, int]:
     """Where each field of a pack with one chunk lies."""
     index = pack_bytes - tail_bytes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 from blake3 import blake3
@@ -17,6 +18,7 @@ from skep.chunks.shard import (
     encode_shards,
     frame_shard,
     read_header,
+    rebuild_shards,
     unframed,
     verify_blocks,
     verify_shard,
@@ -221,3 +223,32 @@ def test_a_rebuilt_payload_is_framed_as_it_was() -> None:
     with pytest.raises(AssertionError):
         frame_shard(KEY, header, payload[:-1])
     assert file_of(frame_shard(KEY, dataclasses.replace(header, number=1), payload)) != SMALL_FILES[1]
+
+
+@pytest.mark.parametrize("size", [1, 300, 2 * BLOCK_BYTES, 9 * BLOCK_BYTES + 77])
+@pytest.mark.parametrize("text", ["none", "raid0(2)", "raid1(3)", "ec(4,2)"])
+def test_shards_are_rebuilt_from_the_files_of_any_k_others(size: int, text: str) -> None:
+    scheme, pack = Scheme.parse(text), pack_of(size)
+    files = {shard.number: file_of(shard) for shard in encode_shards(KEY, pack, scheme)}
+    payload_bytes = ShardLayout(scheme, size).shard_payload_bytes
+    for present in itertools.combinations(files, scheme.data_shards):
+        wanted = [number for number in files if number not in present] or [0]
+        some = {number: files[number] for number in present}
+        buffer = memoryview(bytearray(len(wanted) * payload_bytes))
+        made = rebuild_shards(KEY, PACK_ID, scheme, size, some, wanted, buffer)
+        assert [(shard.number, file_of(shard), shard.size_bytes) for shard in made] == [
+            (number, files[number], len(files[number])) for number in wanted
+        ]
+
+
+@pytest.mark.parametrize("at", [0, 7, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + BLOCK_BYTES, -1])
+def test_nothing_is_rebuilt_from_a_file_that_is_not_what_was_written(at: int) -> None:
+    scheme, pack = Scheme.parse("ec(2,2)"), pack_of(5 * BLOCK_BYTES)
+    files = {shard.number: file_of(shard) for shard in encode_shards(KEY, pack, scheme)}
+    damaged = bytearray(files[2])
+    damaged[at] ^= 4
+    buffer = memoryview(bytearray(ShardLayout(scheme, pack.size_bytes).shard_payload_bytes))
+    for raw in (bytes(damaged), files[2][:-1], files[3], b""):
+        with pytest.raises(CorruptShard) as caught:
+            rebuild_shards(KEY, PACK_ID, scheme, pack.size_bytes, {1: files[1], 2: raw}, [0], buffer)
+        assert caught.value.details["number"] == 2

@@ -14,10 +14,10 @@ from typing import Any
 
 from skep.base.errors import SkepError
 from skep.base.ids import Id
-from skep.chunks.layout import HASH_BYTES, ShardLayout
+from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, HEADER_BYTES, ShardLayout
 from skep.chunks.pack import PackBuilder
 from skep.chunks.scheme import Scheme
-from skep.chunks.shard import Shard
+from skep.chunks.shard import Shard, _Checked
 from skep.db import Transaction
 from skep.durability.packreader import PackReader
 from skep.durability.placement import place
@@ -48,6 +48,11 @@ def _verify_nothing(self: PackReader, pack: Any, number: int, first_block: int, 
         payloads.append(view[:size])
         view, block = view[size + HASH_BYTES :], block + 1
     return payloads
+
+
+def _take_the_block(self: _Checked, block: int) -> memoryview:
+    start = HEADER_BYTES + block * (BLOCK_BYTES + HASH_BYTES)
+    return self._view[start : start + self._header.layout.block_bytes(block)]
 
 
 async def _commit_later(self: Core, work: Callable[[Transaction], Any]) -> Any:
@@ -106,26 +111,28 @@ async def _late(writer: ShardWriter, pack_id: bytes, shard: Shard, row: WrittenS
 
 _close_and_put = ChunkService._close_and_put
 
-SABOTAGE: dict[str, tuple[type, str, object]] = {
-    "writes are acknowledged below the quorum": (ShardWriter, "_check_stored", _check_no_quorum),
-    "a put that failed counts as stored": (ShardWriter, "_try_put", _believe_the_put),
-    "writes are acknowledged before their shards are stored": (ChunkService, "_close_and_put", _record_first),
-    "writes are acknowledged before they are committed": (Core, "_commit", _commit_later),
-    "repair trusts what it reads": (PackReader, "_verify", _verify_nothing),
+Change = tuple[type, str, object]
+"""A class, a method of it, what stands in for it."""
+
+SABOTAGE: dict[str, tuple[Change, ...]] = {
+    "writes are acknowledged below the quorum": ((ShardWriter, "_check_stored", _check_no_quorum),),
+    "a put that failed counts as stored": ((ShardWriter, "_try_put", _believe_the_put),),
+    "writes are acknowledged before their shards are stored": ((ChunkService, "_close_and_put", _record_first),),
+    "writes are acknowledged before they are committed": ((Core, "_commit", _commit_later),),
+    "repair trusts what it reads": ((PackReader, "_verify", _verify_nothing), (_Checked, "block", _take_the_block)),
 }
-"""What is done wrong: the class, the method, what stands in for it."""
+"""What is done wrong."""
 
 
 @contextmanager
 def sabotaged(name: str | None) -> Iterator[None]:
     """Make a mistake in the body; None makes none. Raises KeyError for an unknown one."""
-    if name is None:
-        yield
-        return
-    owner, method, instead = SABOTAGE[name]
-    before = owner.__dict__[method]
-    setattr(owner, method, instead)
+    changes = () if name is None else SABOTAGE[name]
+    before = [owner.__dict__[method] for owner, method, _ in changes]
+    for owner, method, instead in changes:
+        setattr(owner, method, instead)
     try:
         yield
     finally:
-        setattr(owner, method, before)
+        for (owner, method, _), was in zip(changes, before, strict=True):
+            setattr(owner, method, was)
