@@ -11,7 +11,7 @@
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
     │              ObjectNotFound, UploadNotFound → UploadExpired,
-    │              BucketNotFound, AgentNotFound, JobNotFound, ImageNotFound
+    │              BucketNotFound, AgentNotFound, JobNotFound, ImageNotFound, MachineNotFound
     ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, IdentityInUse, CursorTooOld,
     │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
     │              Locked, JobDiffers, JobNotRunning, PortInUse,
@@ -21,9 +21,10 @@
     ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
     ├── Unavailable (retrying can help)
     │   ├── StoreUnavailable → StoreRefused (retrying cannot help), StoreOffline
-    │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable
+    │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable,
+    │   │   MachinesUnavailable
     │   └── ShuttingDown, TimedOut, ClientGone
-    ├── Unsuccessful → CommandFailed, BuildFailed, CertificateRefused
+    ├── Unsuccessful → CommandFailed, BuildFailed, CertificateRefused, MachineRefused
     ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
                         DatabaseInUse, DataDirectoryInUse
@@ -274,6 +275,12 @@ class ImageNotFound(NotFound):
     """The image is neither on the host nor where it should be fetched from."""
 
     code = "image-not-found"
+
+
+class MachineNotFound(NotFound):
+    """There is no such machine in the fleet."""
+
+    code = "machine-not-found"
 
 
 class Conflict(SkepError):
@@ -527,6 +534,12 @@ class EngineUnavailable(Unavailable):
     code = "engine-unavailable"
 
 
+class MachinesUnavailable(Unavailable):
+    """A provider of machines does not answer, or not in time; whether it did what it was asked is not known."""
+
+    code = "machines-unavailable"
+
+
 class DatabaseBusy(Unavailable):
     """The database is locked by another for longer than we wait, or does not answer."""
 
@@ -573,6 +586,12 @@ class CertificateRefused(Unsuccessful):
     """A certificate authority does not give a certificate for these domains."""
 
     code = "certificate-refused"
+
+
+class MachineRefused(Unsuccessful):
+    """A machine cannot be had: the provider, or the owner's limits, say no."""
+
+    code = "machine-refused"
 
 
 class LocalFailure(SkepError):

@@ -19,6 +19,7 @@ from skep.deploy.shell.records import Command, Result
 from skep.deploy.shell.ssh import SshRunner
 from skep.testing.clock import FakeClock
 
+HOME = Path(os.sep, "home")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8Ht8Z3j6yDWPBHQtOp/R9rZEfWvJtlBvVVkwIkS3Bx hq@skep"
 
 
@@ -182,7 +183,7 @@ async def test_a_user_is_made_once(tmp_path: Path) -> None:
     again = await prepare_host(runner, KEY, user="skepper", folder=str(tmp_path / "jobs"))
     assert (again.user_made, again.key_added, again.folder_made) == (False, False, False)
     owner = await runner.run(
-        Command.shell('stat -c %U /home/skepper/.ssh/authorized_keys "$1"', str(tmp_path / "jobs"))
+        Command.of("stat", "-c", "%U", f"{HOME}/skepper/.ssh/authorized_keys", str(tmp_path / "jobs"))
     )
     assert owner.text.split() == ["skepper", "skepper"]
     assert KEY in (tmp_path / "home" / "skepper" / ".ssh" / "authorized_keys").read_text()
