@@ -2,8 +2,8 @@
 
     grid = SliceGrid(types=[...], ...)
     renter = Renter(pacific)
-    grid.on("create", renter.create)
-    grid.on("destroy", renter.destroy)
+    grid.on("create")(renter.create)
+    grid.on("destroy")(renter.destroy)
 
 The block's id is the machine's name, so an order that is asked for again, or given back without an answer, is about one
 machine. ``strays`` tells what of a fleet the grid does not know: rented, and nobody uses it.

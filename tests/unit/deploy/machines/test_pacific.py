@@ -117,8 +117,8 @@ async def test_a_grid_rents_and_gives_back(tmp_path: Path) -> None:
     types = [ServerType(one.name, one.size, one.price_hourly) for one in await pacific.types()]
     grid = SliceGrid(autosize=True, min=0, max=5, file=tmp_path / "grid.json", types=types, linger_s=60, clock=clock)
     renter = Renter(pacific)
-    grid.on("create", renter.create)
-    grid.on("destroy", renter.destroy)
+    grid.on("create")(renter.create)
+    grid.on("destroy")(renter.destroy)
     await grid.open()
     block = await grid.add("a", 900)
     assert (block.id, block.address) == ("small-1", driver.machines["small-1"].address)
