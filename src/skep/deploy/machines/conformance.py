@@ -87,6 +87,7 @@ def must(holds: bool, what: str) -> None:
 
 
 async def check_types_are_told_cheapest_first(place: Place) -> None:
+    """Types have sizes and prices, and are told in the order of these."""
     types = await place.driver.types()
     names = [one.name for one in types]
     must({place.bench.small, place.bench.large} <= set(names), f"types of the bench are not among {names}")
@@ -96,6 +97,7 @@ async def check_types_are_told_cheapest_first(place: Place) -> None:
 
 
 async def check_create_makes_one_that_can_be_used(place: Place) -> None:
+    """What is made has the name, the type and an address, and is told."""
     name = place.name()
     machine = await place.driver.create(name, place.bench.small)
     must(machine.name == name, f"another name: {machine.name}")
@@ -107,6 +109,7 @@ async def check_create_makes_one_that_can_be_used(place: Place) -> None:
 
 
 async def check_create_again_is_the_same(place: Place) -> None:
+    """A name is one machine, whatever type is asked for later."""
     name = place.name()
     first = await place.driver.create(name, place.bench.small)
     again = await place.driver.create(name, place.bench.large)
@@ -115,6 +118,7 @@ async def check_create_again_is_the_same(place: Place) -> None:
 
 
 async def check_create_at_once_makes_one(place: Place) -> None:
+    """Calls at the same time make one machine."""
     name = place.name()
     made = await asyncio.gather(*(place.driver.create(name, place.bench.small) for _ in range(4)))
     must(len({one.id for one in made}) == 1, "several were made")
@@ -122,6 +126,7 @@ async def check_create_at_once_makes_one(place: Place) -> None:
 
 
 async def check_two_programs_make_one(place: Place) -> None:
+    """Two drivers of one fleet may both have ordered; one machine is left, the same for both."""
     name, other = place.name(), await place.bench.open()
     try:
         made = await asyncio.gather(
@@ -137,6 +142,7 @@ async def check_two_programs_make_one(place: Place) -> None:
 
 
 async def check_a_cancelled_create_goes_on(place: Place) -> None:
+    """The next call completes what a cancelled one began."""
     name = place.name()
     making = asyncio.ensure_future(place.driver.create(name, place.bench.small))
     await asyncio.sleep(0)
@@ -149,6 +155,7 @@ async def check_a_cancelled_create_goes_on(place: Place) -> None:
 
 
 async def check_another_program_finds_it(place: Place) -> None:
+    """A driver that is opened later tells what is there."""
     name = place.name()
     machine = await place.driver.create(name, place.bench.small)
     other = await place.bench.open()
@@ -161,6 +168,7 @@ async def check_another_program_finds_it(place: Place) -> None:
 
 
 async def check_destroy_gives_it_back_and_twice_is_fine(place: Place) -> None:
+    """Gone is gone, and the name may be used again."""
     name = place.name()
     await place.driver.destroy(name)
     await place.driver.create(name, place.bench.small)
@@ -172,6 +180,7 @@ async def check_destroy_gives_it_back_and_twice_is_fine(place: Place) -> None:
 
 
 async def check_machines_are_told_in_order(place: Place) -> None:
+    """In the order of their names."""
     names = [place.name(), place.name()]
     for name in reversed(names):
         await place.driver.create(name, place.bench.small)
@@ -180,6 +189,7 @@ async def check_machines_are_told_in_order(place: Place) -> None:
 
 
 async def check_wrong_names_and_types_are_refused(place: Place) -> None:
+    """Before anything is made."""
     for name in ("", "UPPER", "a b", "-a", "a" * 64, "a.b", "a/../b"):
         await _raises(BadInput, place.driver.create(name, place.bench.small), f"the name {name!r} was taken")
     await _raises(BadInput, place.driver.create(place.name(), "no-such-type"), "a type was taken that there is not")
@@ -187,6 +197,7 @@ async def check_wrong_names_and_types_are_refused(place: Place) -> None:
 
 
 async def check_resize_makes_it_the_other_type(place: Place) -> None:
+    """The same machine, larger, and it can be used; or BadInput where that cannot be."""
     name = place.name()
     if not place.driver.traits.resizes:
         await place.driver.create(name, place.bench.small)
