@@ -117,10 +117,7 @@ class Endpoint:
     def admit(self, connection: _Connection, address: str) -> bool:
         """Count a connection, if there is room for it."""
         limits = self.settings
-        if (
-            len(self._connections) >= limits.connections_max
-            or self._addresses[address] >= limits.connections_each_max
-        ):
+        if len(self._connections) >= limits.connections_max or self._addresses[address] >= limits.connections_each_max:
             log.warning("too many connections", client=address, connections=len(self._connections))
             return False
         self._connections[connection] = address

@@ -1,14 +1,14 @@
 """HQ's folder: what ``skep hq init`` makes and ``skep hq serve`` stands on. Readable by its owner only.
 
-    hq.toml          settings
-    keys/seal        what seals secrets (32 bytes as text)
-    keys/host        the SSH host key of the git port
-    keys/identity    the key that HQ logs in to servers with; identity.pub goes there
-    state.db         what it remembers, unless that is in etcd
-    grid.json        the grid's state;   journal.db   the launches'
-    repositories/    what was pushed;    images/      what was built
-    hq.sock          where `skep` on this machine and the hooks of git speak to it
-    stacks/, servers/, grid/     the readable export
+hq.toml          settings
+keys/seal        what seals secrets (32 bytes as text)
+keys/host        the SSH host key of the git port
+keys/identity    the key that HQ logs in to servers with; identity.pub goes there
+state.db         what it remembers, unless that is in etcd
+grid.json        the grid's state;   journal.db   the launches'
+repositories/    what was pushed;    images/      what was built
+hq.sock          where `skep` on this machine and the hooks of git speak to it
+stacks/, servers/, grid/     the readable export
 """
 
 from __future__ import annotations

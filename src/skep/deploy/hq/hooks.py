@@ -29,7 +29,9 @@ from skep.deploy.stack.reader import checked_stack_name
 SECRET_LEAST_CHARS = 16
 DELIVERIES_KEPT = 5000
 _CONTEXT = "skep deploy hq 2026 webhook secrets v1"
-_URL = re.compile(r"(?:https?|ssh|git)://[^\s\x00-\x1f]{1,2000}|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:[^\s\x00-\x1f-][^\s]*|/[^\s\x00-\x1f]+")
+_URL = re.compile(
+    r"(?:https?|ssh|git)://[^\s\x00-\x1f]{1,2000}|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s\x00-\x1f-][^\s]*|/[^\s\x00-\x1f]+"
+)
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9._/-]{1,200}")
 
 
@@ -87,7 +89,9 @@ class Hooks:
             raise BadInput(f"a secret has at least {SECRET_LEAST_CHARS} characters; leave it out and HQ makes one")
         secret = secret or secrets.token_urlsafe(32)
         sealed = base64.b64encode(seal_record(self._key, secret.encode(), stack.encode())).decode()
-        await save(self._store, f"hooks/{stack}", Hook(stack=stack, repository=repository, branch=branch, sealed=sealed))
+        await save(
+            self._store, f"hooks/{stack}", Hook(stack=stack, repository=repository, branch=branch, sealed=sealed)
+        )
         return secret
 
     async def remove(self, stack: str) -> None:
@@ -103,18 +107,20 @@ class Hooks:
         """
         hook = await load(self._store, f"hooks/{stack}", Hook)
         secret = self._secret(hook) if hook is not None else secrets.token_bytes(32)
-        signature = headers.get("x-hub-signature-256", "").removeprefix("sha256=") or headers.get("x-gitea-signature", "")
+        signature = headers.get("x-hub-signature-256", "").removeprefix("sha256=") or headers.get(
+            "x-gitea-signature", ""
+        )
         expected = hmac.new(secret, body, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(signature.encode(), expected.encode()) or hook is None:
             raise InvalidToken("this delivery is not signed with the secret of the webhook")
         event = headers.get("x-github-event") or headers.get("x-gitea-event") or headers.get("x-forgejo-event") or ""
-        id = (headers.get("x-github-delivery") or headers.get("x-gitea-delivery") or "")[:100]
+        name = (headers.get("x-github-delivery") or headers.get("x-gitea-delivery") or "")[:100]
         payload = _payload(headers.get("content-type", ""), body)
         if event == "push":
             self._check_age(payload)
-        await self._remember(stack, expected, id)
+        await self._remember(stack, expected, name)
         deploy = event == "push" and payload.get("ref") == f"refs/heads/{hook.branch}" and not payload.get("deleted")
-        return Told(hook=hook, event=event, id=id, deploy=deploy)
+        return Told(hook=hook, event=event, id=name, deploy=deploy)
 
     def _secret(self, hook: Hook) -> bytes:
         return open_record(self._key, base64.b64decode(hook.sealed), hook.stack.encode())

@@ -21,7 +21,7 @@ import msgspec
 
 from skep.base.errors import BadInput, Conflict, Forbidden, InvalidStack, NotFound, SkepError
 from skep.base.logs import get_logger
-from skep.deploy.hq.control import Emit, Order
+from skep.deploy.hq.control import Call, Order
 from skep.deploy.hq.endpoint import Push
 from skep.deploy.hq.repositories import NOTHING, Quarantine, Repositories
 from skep.deploy.hq.state import StateStore, load_all, save
@@ -119,15 +119,12 @@ class Pushes:
         finally:
             self._turns.give(push.stack)
 
-    async def hook(self, order: Order, emit: Emit) -> dict[str, Any]:
+    async def hook(self, call: Call) -> dict[str, Any]:
         """What git's hook asks: ``{"ok": bool}``, after everything that was told. Raises Forbidden for a stranger."""
+        order, tell = call.order, call.say
         one = self._open.get(order.token)
         if one is None:
             raise Forbidden("no push of that name is under way")
-
-        async def tell(text: str) -> None:
-            await emit({"say": text})
-
         try:
             wanted = await self._sorted(one.push, order, tell)
             if wanted is None:

@@ -1,6 +1,6 @@
 """Bare repositories, one for each stack, and what may come out of a push before anything is done with it.
 
-git itself takes the pack into a quarantine that goes away when the push is refused. What is in it is only looked at here:
+git itself takes the pack into a quarantine that goes away when the push is refused. What is in it is only looked at:
 how large the tree would be, whether it holds submodules, whether its links stay inside. What HQ means to run is copied
 from the quarantine under ``refs/skep/pending`` first, so that a killed HQ, or a pusher who went away, loses nothing.
 """
@@ -13,7 +13,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -32,8 +32,9 @@ GIT_TIMEOUT_S = 120.0
 PENDING = "refs/skep/pending"
 _PIECE_BYTES = 1 << 16
 _PROTOCOLS = "https:http:ssh:git"
-# $1: the repository, $2: what is wanted. Read with the quarantine, written without it.
-_KEEP = """git -C "$1" pack-objects --revs --stdout -q < "$2" |
+# $1: the repository, $2: the commit. Read with the quarantine, written without it.
+_KEEP = """{ echo "$2"; git -C "$1" for-each-ref --format='^%(objectname)'; } |
+git -C "$1" pack-objects --revs --stdout -q |
 env -u GIT_OBJECT_DIRECTORY -u GIT_ALTERNATE_OBJECT_DIRECTORIES git -C "$1" index-pack --stdin --fix-thin >/dev/null
 """
 
@@ -192,7 +193,7 @@ class Repositories:
 
     async def _entries(
         self, stack: str, commit: str, quarantine: Quarantine
-    ) -> AsyncIterator[tuple[str, int, str]]:
+    ) -> AsyncGenerator[tuple[str, int, str], None]:
         """Mode, size in bytes and path of each file of a tree."""
         process = await asyncio.create_subprocess_exec(
             *self._argv(stack, ("ls-tree", "-r", "-l", "-z", "--full-tree", commit)),
@@ -223,19 +224,14 @@ class Repositories:
     # --- Changing -----------------------------------------------------------------------------
 
     async def keep(self, stack: str, commit: str, quarantine: Quarantine) -> None:
-        """Copy a commit out of the quarantine and hold it under ``PENDING``: it is there whatever becomes of the push."""
+        """Copy a commit out of the quarantine and hold it under ``PENDING``, whatever becomes of the push."""
         if quarantine.objects:
-            wanted = self.path(stack) / f"wanted-{commit}"
-            try:
-                await asyncio.to_thread(wanted.write_text, f"{commit}\n--not\n--all\n")
-                command = Command(
-                    argv=("sh", "-c", _KEEP, "sh", str(self.path(stack)), str(wanted)),
-                    env=git_env(self._root) | quarantine.env,
-                    timeout_s=GIT_TIMEOUT_S,
-                )
-                await self._runner.run(command)
-            finally:
-                await asyncio.to_thread(wanted.unlink, missing_ok=True)
+            command = Command(
+                argv=("sh", "-c", _KEEP, "sh", str(self.path(stack)), commit),
+                env=git_env(self._root) | quarantine.env,
+                timeout_s=GIT_TIMEOUT_S,
+            )
+            await self._runner.run(command)
         await self._git(stack, "update-ref", f"{PENDING}/{commit}", commit)
 
     async def drop_kept(self, stack: str, commit: str) -> None:
@@ -297,9 +293,7 @@ class Repositories:
         env = git_env(self._root) | quarantine.env
         return Command(argv=self._argv(stack, words), env=env, timeout_s=GIT_TIMEOUT_S)
 
-    async def _git(
-        self, stack: str, *words: str, quarantine: Quarantine | None = None, check: bool = True
-    ) -> str:
+    async def _git(self, stack: str, *words: str, quarantine: Quarantine | None = None, check: bool = True) -> str:
         command = self._command(stack, words, quarantine or Quarantine())
         return (await self._runner.run(command, check=check)).text
 

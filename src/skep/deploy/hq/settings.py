@@ -148,7 +148,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _measured(section: str, keys: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes and times as numbers, under names that end in their unit."""
-    plain = {}
+    plain: dict[str, Any] = {}
     for key, value in keys.items():
         try:
             if key in _SIZES:

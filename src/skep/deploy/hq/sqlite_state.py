@@ -59,7 +59,9 @@ class SqliteState:
 
     async def list(self, prefix: str) -> tuple[Entry, ...]:
         after = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else "\U0010ffff"
-        return await self._run(lambda: self._select("key >= ? AND key < ? ORDER BY key LIMIT ?", prefix, after, LIST_MAX))
+        return await self._run(
+            lambda: self._select("key >= ? AND key < ? ORDER BY key LIMIT ?", prefix, after, LIST_MAX)
+        )
 
     def _select(self, condition: str, *values: object) -> tuple[Entry, ...]:
         rows = self._connection.execute(f"SELECT key, value, revision FROM entries WHERE {condition}", values)  # noqa: S608 - constants

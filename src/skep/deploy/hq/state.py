@@ -1,4 +1,4 @@
-"""What HQ remembers, as small records under names, and the protocol of what keeps them. The docstrings are the contract.
+"""What HQ remembers, as small records under names, and the protocol of what keeps them.
 
     people/<name>             a Person
     servers/<id>              a Server

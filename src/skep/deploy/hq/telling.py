@@ -1,4 +1,4 @@
-"""What people read while a launch runs: events, plans and verdicts as plain lines, nothing of which moves the cursor."""
+"""What people read while a launch runs: events, plans and verdicts as plain lines that move no cursor."""
 
 from __future__ import annotations
 

@@ -14,11 +14,12 @@ from typing import IO, cast
 
 from skep.base.errors import BadInput, LimitReached, LocalFailure
 from skep.base.sizes import format_size
+from skep.deploy.shell.protocol import ByteReader
 
 _PIECE_BYTES = 1 << 18
 
 
-async def unpack(source: asyncio.StreamReader, into: Path, *, size_max_bytes: int, entries_max: int) -> None:
+async def unpack(source: ByteReader, into: Path, *, size_max_bytes: int, entries_max: int) -> None:
     """Write what a stream holds into a new directory.
 
     Raises BadInput for what no tree of ours may hold, LimitReached, LocalFailure. Whatever was written stays: the
@@ -32,7 +33,7 @@ async def unpack(source: asyncio.StreamReader, into: Path, *, size_max_bytes: in
 class _Piped:
     """A stream of the loop as a file for a thread."""
 
-    def __init__(self, source: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, source: ByteReader, loop: asyncio.AbstractEventLoop) -> None:
         self._source = source
         self._loop = loop
 
@@ -88,7 +89,9 @@ def _checked_name(name: str, links: set[str]) -> str:
 def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
     source = tar.extractfile(entry)
     assert source is not None
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if entry.mode & 0o100 else 0o644)
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if entry.mode & 0o100 else 0o644
+    )
     with open(descriptor, "wb") as file:
         while piece := source.read(_PIECE_BYTES):
             file.write(piece)

@@ -1,7 +1,7 @@
 """The HTTP port of webhooks: ``POST /webhook/STACK``, and nothing else. Put TLS in front of it.
 
-    202  the push is being deployed      200  the delivery is fine and asks for nothing (a ping, another branch)
-    401  not signed with the secret      409  taken already        400, 413  not a delivery
+202  the push is being deployed      200  the delivery is fine and asks for nothing (a ping, another branch)
+401  not signed with the secret      409  taken already        400, 413  not a delivery
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Webhook:
     async def listen(self) -> int:
         """Begin to answer; the port. Raises OSError where it cannot listen."""
         family = socket.AF_INET6 if ":" in self._settings.listen else socket.AF_INET
-        listener = socket.create_server((self._settings.listen, self._settings.port), family=family, backlog=REQUESTS_MAX)
+        listener = socket.create_server(
+            (self._settings.listen, self._settings.port), family=family, backlog=REQUESTS_MAX
+        )
         config = uvicorn.Config(
             self.application(), log_config=None, access_log=False, lifespan="off", limit_concurrency=REQUESTS_MAX,
             timeout_keep_alive=5, server_header=False, ws="none", loop="none", h11_max_incomplete_event_size=16_384,
