@@ -161,13 +161,13 @@ class CloudDouble:
             await Response(body, rule.status, headers)(scope, receive, send)
             return
         if rule is not None and rule.cut and not rule.done:
-            await _cut(send)
+            await cut_off(send)
             return
         answer = await self._answer(request, await self._body(request, rule))
         if rule is not None and rule.cut:
-            await _cut(send)
+            await cut_off(send)
         elif rule is not None and rule.short:
-            await _cut(send, bytes(answer.body), answer)
+            await cut_off(send, bytes(answer.body), answer)
         else:
             await answer(scope, receive, send)
 
@@ -320,7 +320,7 @@ async def _form(body: bytes) -> list[tuple[str, str]]:
     return parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True)
 
 
-async def _cut(send: Send, body: bytes = b"", answer: Response | None = None) -> None:
+async def cut_off(send: Send, body: bytes = b"", answer: Response | None = None) -> None:
     """Announce more than is sent, so that the server closes the connection."""
     headers = [(b"content-length", b"%d" % max(1, len(body)))]
     if answer is not None:
