@@ -29,6 +29,17 @@ class FileRange(NamedTuple):
     """How far into the first block the wanted payload starts."""
 
 
+def payload_runs(payload_offset: int, length: int) -> list[int]:
+    """The sizes of the payload's runs, with a hash between each two, in what ``ShardLayout.exact_range`` names."""
+    runs = []
+    rest_of_block = BLOCK_BYTES - payload_offset % BLOCK_BYTES
+    while length > 0:
+        runs.append(min(rest_of_block, length))
+        length -= rest_of_block + HASH_BYTES
+        rest_of_block = BLOCK_BYTES
+    return runs
+
+
 @dataclass(frozen=True, slots=True)
 class ShardLayout:
     """The layout of a pack of ``pack_size`` bytes under ``scheme``."""

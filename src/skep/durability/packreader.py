@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from skep.base.errors import (
     CorruptChunk,
@@ -36,7 +36,7 @@ from skep.base.errors import (
 from skep.base.ids import Id
 from skep.chunks.coding import choose_sources, rebuild_blocks
 from skep.chunks.gear import CHUNK_BYTES_MAX
-from skep.chunks.layout import BLOCK_BYTES, ShardLayout
+from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, ShardLayout, payload_runs
 from skep.chunks.scheme import Scheme
 from skep.chunks.seal import sealed_bound
 from skep.chunks.shard import unframed, verify_blocks
@@ -49,7 +49,7 @@ from skep.durability.options import Counters, Options
 from skep.durability.records import Location, PackPlaces, ShardPlace, shard_key
 from skep.durability.storeset import StoreSet
 from skep.stores.protocol import Buffer
-from skep.stores.ready import ready
+from skep.stores.ready import FillReady, filling, ready
 
 T = TypeVar("T")
 
@@ -85,6 +85,30 @@ class _Piece:
     offset: int
     length: int
     reading: _Reading
+
+
+class _OneShard(NamedTuple):
+    """Where a whole chunk lies: in one shard of a store that is well, from ``start`` of its payload on."""
+
+    member: Member
+    layout: ShardLayout
+    number: int
+    start: int
+
+
+class _Filler(NamedTuple):
+    """A chunk's bytes in a shard's file, hashes of blocks between them, and the power to have them at once."""
+
+    power: FillReady
+    key: str
+    offset: int
+    length: int
+    start: int
+
+    def opened(self, open_chunk: Callable[[Buffer], bytes]) -> bytes | None:
+        """What ``open_chunk`` makes of the chunk, which is at hand; None: it is not. Raises what it raises."""
+        views, sealed = _SCRATCH.framed(self.start, self.length)
+        return open_chunk(sealed) if self.power.fill(self.key, self.offset, views) else None
 
 
 class PackReader:
@@ -159,8 +183,17 @@ class PackReader:
         It is called in a thread, and must raise CorruptChunk for bytes that are not what was sealed. Then the
         blocks are checked one by one, and it is called again. Raises what it and ``range`` raise.
         """
-        reading = _Reading(checked=False)
         size_bytes = location.size_bytes
+        filler = self._filler(location) if size_bytes > INLINE_BYTES else None
+        if filler is not None:
+            try:
+                plain = await self._run(size_bytes, lambda: filler.opened(open_chunk))
+            except CorruptChunk:
+                plain = None
+            if plain is not None:
+                filler.power.count(filler.length)
+                return plain
+        reading = _Reading(checked=False)
         parts = await self._look_twice(location.pack_id, location.offset, size_bytes, reading)
         try:
             plain = await self._run(size_bytes, lambda: open_chunk(_SCRATCH.gathered(parts)))
@@ -175,6 +208,25 @@ class PackReader:
 
         Only for who opens them at once, and asks ``opened`` if they do not open or there are none.
         """
+        found = self._one_shard(location)
+        get_ready = None if found is None else ready(found.member.store)
+        if found is None or get_ready is None:
+            return None
+        offset, length = found.layout.exact_range(found.start, location.size_bytes)
+        raw = get_ready(shard_key(location.pack_id, found.number), offset, length)
+        return raw if raw is None or length == location.size_bytes else b"".join(unframed(found.start, raw))
+
+    def _filler(self, location: Location) -> _Filler | None:
+        """How the sealed bytes at a location can be had and opened in one thread, if their store can."""
+        found = self._one_shard(location)
+        power = None if found is None else filling(found.member.store)
+        if found is None or power is None:
+            return None
+        offset, length = found.layout.exact_range(found.start, location.size_bytes)
+        return _Filler(power, shard_key(location.pack_id, found.number), offset, length, found.start)
+
+    def _one_shard(self, location: Location) -> _OneShard | None:
+        """The shard that has all of a location, if the pack is known and the shard's store is well."""
         known = self._places.get(location.pack_id)
         if known is None:
             return None
@@ -184,12 +236,7 @@ class PackReader:
             return None
         place = _place_of(pack, number)
         member = self._stores.get(place.store_id) if place is not None and place.state == "ok" else None
-        get_ready = None if member is None or member.down else ready(member.store)
-        if get_ready is None:
-            return None
-        offset, length = layout.exact_range(start, location.size_bytes)
-        raw = get_ready(shard_key(location.pack_id, number), offset, length)
-        return raw if raw is None or length == location.size_bytes else b"".join(unframed(start, raw))
+        return None if member is None or member.down else _OneShard(member, layout, number, start)
 
     async def _look_twice(self, pack_id: bytes, offset: int, length: int, reading: _Reading) -> _Parts:
         """Read a range. A shard that repair has moved since it was looked up is looked up once more."""
@@ -431,14 +478,34 @@ class _Scratch(threading.local):
         """The parts as one; good until this thread asks again."""
         if len(parts) == 1:
             return parts[0]
-        if self.memory is None:
-            self.memory = bytearray(sealed_bound(CHUNK_BYTES_MAX))
-        whole = memoryview(self.memory)
+        whole = self._whole()
         end = 0
         for part in parts:
             whole[end : end + len(part)] = part
             end += len(part)
         return whole[:end]
+
+    def framed(self, payload_offset: int, length: int) -> tuple[_Parts, memoryview]:
+        """Memory for ``length`` bytes of a shard's file, and the part of it where the payload comes to lie in one.
+
+        The hashes between blocks come to lie behind it.
+        """
+        whole = self._whole()
+        runs = payload_runs(payload_offset, length)
+        payload_bytes = sum(runs)
+        views: _Parts = []
+        at = 0
+        for run in runs:
+            if views:
+                views.append(whole[payload_bytes : payload_bytes + HASH_BYTES])
+            views.append(whole[at : at + run])
+            at += run
+        return views, whole[:payload_bytes]
+
+    def _whole(self) -> memoryview:
+        if self.memory is None:
+            self.memory = bytearray(sealed_bound(CHUNK_BYTES_MAX) + HASH_BYTES)
+        return memoryview(self.memory)
 
 
 _SCRATCH = _Scratch()

@@ -264,7 +264,7 @@ class ChunkService:
     async def read(
         self, domain: DomainKeys, manifest: Manifest, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield content in parts of at most 1 MiB, verified. Holds a lease while it runs."""
+        """Yield content in parts of at most PART_BYTES_MAX, verified. Holds a lease while it runs."""
         with self.leases.hold():
             async for part in self.reader.read(domain, manifest, offset, length):
                 self.counters.sent_bytes += len(part)

@@ -8,7 +8,7 @@ from blake3 import blake3
 
 from skep.base.errors import CorruptShard
 from skep.chunks.buffers import BufferPool
-from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, HEADER_BYTES, ShardLayout
+from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, HEADER_BYTES, ShardLayout, payload_runs
 from skep.chunks.pack import Pack, PackBuilder
 from skep.chunks.scheme import Scheme
 from skep.chunks.seal import chunk_id
@@ -109,6 +109,7 @@ def test_an_exact_range_is_what_it_says_and_no_more(offset: int, length: int) ->
     start, size = ShardLayout(NONE, LARGE.size_bytes).exact_range(offset, length)
     assert size <= length + 3 * HASH_BYTES
     parts = unframed(offset, LARGE_FILE[start : start + size])
+    assert payload_runs(offset, size) == [len(part) for part in parts]
     assert b"".join(parts) == bytes(LARGE.data)[offset : offset + length]
 
 

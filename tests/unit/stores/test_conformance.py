@@ -12,6 +12,7 @@ from skep.base.errors import InvalidRange, ObjectNotFound
 from skep.stores import conformance
 from skep.stores.drivers.memory import MemoryStore
 from skep.stores.protocol import Buffer, ObjectInfo, Properties, Store, Usage
+from skep.stores.ready import FillReady
 from skep.stores.wrappers.forward import ForwardingStore
 
 
@@ -240,6 +241,34 @@ class HasNothingAtHandForEverything(Broken):
         return bytes(length)
 
 
+class FillsWithLess(Broken):
+    def filling(self) -> FillReady:
+        return FillReady(self._fill, lambda size_bytes: None)
+
+    def _fill(self, key: str, offset: int, views: Sequence[memoryview]) -> bool:
+        assert isinstance(self.inner, MemoryStore)
+        for view in views:
+            found = self.inner.get_ready(key, offset, len(view)) or b""
+            view[: len(found)] = found
+            offset += len(view)
+        return True
+
+
+class FillsInTheWrongOrder(Broken):
+    def filling(self) -> FillReady:
+        return FillReady(self._fill, lambda size_bytes: None)
+
+    def _fill(self, key: str, offset: int, views: Sequence[memoryview]) -> bool:
+        assert isinstance(self.inner, MemoryStore)
+        for view in reversed(views):
+            found = self.inner.get_ready(key, offset, len(view))
+            if found is None:
+                return False
+            view[:] = found
+            offset += len(view)
+        return True
+
+
 class Hollow(Broken):
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
         raise KeyError(key)
@@ -258,6 +287,8 @@ BROKEN: list[tuple[str, type[Broken]]] = [
     ("what-is-at-hand-is-what-is-stored", HasOldBytesAtHand),
     ("what-is-at-hand-is-what-is-stored", HasLessAtHand),
     ("what-is-at-hand-is-what-is-stored", HasNothingAtHandForEverything),
+    ("what-is-at-hand-is-what-is-stored", FillsWithLess),
+    ("what-is-at-hand-is-what-is-stored", FillsInTheWrongOrder),
     ("missing-objects-are-not-found", FindsEverything),
     ("stat-tells-the-size", RemembersTheFirstSize),
     ("a-put-replaces", WritesOverWithoutCutting),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import AsyncIterator
@@ -203,12 +204,32 @@ async def test_small_ranges_of_known_files_are_at_hand(store: FsStore, tmp_path:
     assert calls == []
 
 
+async def test_memory_is_filled_in_any_thread_with_what_is_known(store: FsStore) -> None:
+    content = bytes(range(256)) * 4096
+    first, hole, last = bytearray(500_000), bytearray(32), bytearray(300_000)
+    views = [memoryview(first), memoryview(hole), memoryview(last)]
+    fill = store.filling().fill
+    assert not fill("aa", 0, views)
+    await store.put("aa", [content])
+    await store.get("aa")  # now it is in memory
+    if await asyncio.to_thread(fill, "aa", 5, views):
+        assert first == content[5:500_005]
+        assert hole == content[500_005:500_037]
+        assert last == content[500_037:800_037]
+    assert not fill("aa", len(content) - 800_000, views)
+    assert not fill("bb", 0, views)
+    assert not fill("../temp", 0, views)
+    await store.delete("aa")
+    assert not fill("aa", 5, views)
+
+
 async def test_a_closed_store_has_nothing_at_hand(tmp_path: Path) -> None:
     store = FsStore(FsConfig(tmp_path))
     await store.put("aa", [b"1"])
     assert await store.get("aa", 0, 1) == b"1"
     await store.close()
     assert store.get_ready("aa", 0, 1) is None
+    assert not store.filling().fill("aa", 0, [memoryview(bytearray(1))])
 
 
 @pytest.mark.skipif(_openat2 is None, reason="this kernel cannot open only what is known: needs Linux 5.12")

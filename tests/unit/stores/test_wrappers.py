@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from skep.base.errors import ObjectNotFound, RateLimited, StoreFull, StoreReadOnly, StoreUnavailable, TimedOut
+from skep.stores.drivers.fs.config import FsConfig
+from skep.stores.drivers.fs.store import FsStore
 from skep.stores.protocol import Buffer
+from skep.stores.ready import filling
 from skep.stores.stack import stacked
 from skep.stores.wrappers.fault import Fault, Kind
 from skep.stores.wrappers.forward import ForwardingStore
@@ -185,6 +189,31 @@ async def test_what_is_at_hand_passes_the_wrappers_and_is_counted() -> None:
     assert store.get_ready("b", 0, 1) is None
     assert store.meter.get_bytes == 3
     assert store.meter.latencies["get"].total == 1
+
+
+async def test_what_fills_memory_passes_the_wrappers_and_is_counted(tmp_path: Path) -> None:
+    store = stacked(FsStore(FsConfig(tmp_path)), clock=FakeClock(auto=True), random=random.Random(1))
+    await store.put("a", [b"0123456789"])
+    await store.get("a")
+    before = store.meter.get_bytes
+    power, memory = filling(store), bytearray(3)
+    assert power is not None
+    power.fill("a", 2, [memoryview(memory)])
+    assert store.meter.get_bytes == before
+    power.count(3)
+    assert store.meter.get_bytes == before + 3
+    assert store.meter.latencies["get"].total == 2
+    await store.close()
+
+
+async def test_nothing_is_filled_past_a_rate_or_by_one_who_meddles(tmp_path: Path) -> None:
+    inner = FsStore(FsConfig(tmp_path))
+    limited = LimitStore(inner, clock=FakeClock(auto=True), limits=Limits(get_bytes_per_s=1000))
+    assert filling(limited) is None
+    limited.set_rates(None, None)
+    assert filling(limited) is not None
+    assert filling(stacked(faulty_store(), clock=FakeClock(auto=True), random=random.Random(1))) is None
+    await inner.close()
 
 
 async def test_what_is_at_hand_waits_its_turn_where_bytes_have_a_rate() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
 
 from skep.base.errors import ClientGone
+from skep.base.waiting import within
 from skep.frontends.common.asgi import RawHeaders, Send
 from skep.frontends.common.problems import PROBLEM_TYPE, Problem
 
@@ -79,8 +79,7 @@ async def send_stream(
 
 async def _send_part(send: Send, part: bytes, stall_timeout_s: float) -> None:
     try:
-        async with asyncio.timeout(stall_timeout_s):
-            await send({"type": "http.response.body", "body": bytes(part), "more_body": True})
+        await within(send({"type": "http.response.body", "body": bytes(part), "more_body": True}), stall_timeout_s)
     except TimeoutError:
         raise ClientGone(f"The client took no byte for {stall_timeout_s:g} s.") from None
     except OSError as error:

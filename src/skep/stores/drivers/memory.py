@@ -14,6 +14,7 @@ from skep.base.ids import Id
 from skep.stores.identity import StoreIdentity, settle_claim
 from skep.stores.keys import check_key, check_list_bounds, check_size
 from skep.stores.protocol import Buffer, ObjectInfo, Properties, Usage
+from skep.stores.ready import FillReady
 from skep.stores.url import StoreUrl
 
 _OBJECT_SIZE_MAX_BYTES = 1 << 30
@@ -105,6 +106,19 @@ class MemoryStore:
         """See ``Ready``: everything is at hand."""
         value = self._content.objects.get(key, b"")
         return value[offset : offset + length] if len(value) >= offset + length else None
+
+    def filling(self) -> FillReady:
+        """See ``FillReady``."""
+        return FillReady(self._fill, lambda size_bytes: None)
+
+    def _fill(self, key: str, offset: int, views: Sequence[memoryview]) -> bool:
+        value = memoryview(self._content.objects.get(key, b""))
+        if len(value) < offset + sum(map(len, views)):
+            return False
+        for view in views:
+            view[:] = value[offset : offset + len(view)]
+            offset += len(view)
+        return True
 
     async def stat(self, key: str) -> ObjectInfo:
         return ObjectInfo(key, len(self._value(key)))

@@ -10,7 +10,7 @@ from skep.base.clock import Clock
 from skep.base.errors import TimedOut
 from skep.stores.keys import check_size
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
-from skep.stores.ready import ready
+from skep.stores.ready import FillReady, filling, ready
 from skep.stores.wrappers.forward import ForwardingStore
 
 _BURST_S = 1.0
@@ -88,6 +88,10 @@ class LimitStore(ForwardingStore):
         if self._get_ready is None or self._download is not None:
             return None
         return self._get_ready(key, offset, length)
+
+    def filling(self) -> FillReady | None:
+        """See ``FillReady``, and ``get_ready``."""
+        return None if self._download is not None else filling(self.inner)
 
     async def stat(self, key: str) -> ObjectInfo:
         async with self._slot():

@@ -7,13 +7,14 @@ import bisect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from skep.base.clock import Clock
 from skep.base.errors import BadInput, NotFound, SkepError
 from skep.stores.keys import check_size
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
-from skep.stores.ready import ready
+from skep.stores.ready import FillReady, filling, ready
 from skep.stores.wrappers.forward import ForwardingStore
 
 T = TypeVar("T")
@@ -131,6 +132,16 @@ class MeterStore(ForwardingStore):
             self.meter.get_bytes += len(value)
             self.meter.succeeded("get", 0.0, self._clock.now_us())
         return value
+
+    def filling(self) -> FillReady | None:
+        """See ``FillReady``. Counted as ``get_ready`` is."""
+        inner = filling(self.inner)
+        return None if inner is None else FillReady(inner.fill, partial(self._filled, inner.count))
+
+    def _filled(self, count: Callable[[int], None], size_bytes: int) -> None:
+        count(size_bytes)
+        self.meter.get_bytes += size_bytes
+        self.meter.succeeded("get", 0.0, self._clock.now_us())
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._measured("stat", self.inner.stat(key))

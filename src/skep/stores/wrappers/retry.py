@@ -11,7 +11,7 @@ from typing import TypeVar
 from skep.base.clock import Clock
 from skep.base.errors import SkepError, StoreOffline, StoreReadOnly, TimedOut
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
-from skep.stores.ready import ready
+from skep.stores.ready import FillReady, filling, ready
 from skep.stores.wrappers.forward import ForwardingStore
 
 T = TypeVar("T")
@@ -76,6 +76,10 @@ class RetryStore(ForwardingStore):
     def get_ready(self, key: str, offset: int, length: int) -> Buffer | None:
         """See ``Ready``: there is nothing to try again."""
         return None if self._get_ready is None else self._get_ready(key, offset, length)
+
+    def filling(self) -> FillReady | None:
+        """See ``FillReady``: there is nothing to try again."""
+        return filling(self.inner)
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._trying("stat", lambda: self.inner.stat(key))

@@ -18,7 +18,7 @@ from typing import TypeVar
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import ObjectNotFound, StoreFull, StoreUnavailable
 from skep.base.ids import Id
-from skep.stores.drivers.fs.calls import Calls, write_all
+from skep.stores.drivers.fs.calls import IOV_MAX, Calls, write_all
 from skep.stores.drivers.fs.config import FsConfig
 from skep.stores.drivers.fs.failures import store_error, translated
 from skep.stores.drivers.fs.layout import place_of, walk
@@ -31,6 +31,7 @@ from skep.stores.identity import StoreIdentity, settle_claim
 from skep.stores.keys import check_key, check_list_bounds, check_size
 from skep.stores.marker import MARKER_NAME, encode_marker
 from skep.stores.protocol import Buffer, ObjectInfo, Properties, Usage
+from skep.stores.ready import FillReady
 
 T = TypeVar("T")
 
@@ -96,6 +97,22 @@ class FsStore:
             return None
         try:
             return self._calls.read_ready(member.fd, length, offset)
+        finally:
+            place.files.release(member)
+
+    def filling(self) -> FillReady:
+        """See ``FillReady``."""
+        return FillReady(self._fill, _not_counted)
+
+    def _fill(self, key: str, offset: int, views: Sequence[memoryview]) -> bool:
+        place = self._place
+        if place is None or self._closed or len(views) > IOV_MAX:
+            return False
+        member = place.files.take(key) or self._open_ready(place, key)
+        if member is None:
+            return False
+        try:
+            return self._calls.fill_ready(member.fd, views, offset) == sum(map(len, views))
         finally:
             place.files.release(member)
 
@@ -370,6 +387,10 @@ class _Listing:
     def close(self) -> None:
         with self._lock:
             self._walk.close()  # type: ignore[attr-defined]
+
+
+def _not_counted(size_bytes: int) -> None:
+    """Nobody asks this store how much was read of it; its wrappers count."""
 
 
 def _path_of(key: str) -> str:
