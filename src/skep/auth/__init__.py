@@ -1,7 +1,9 @@
 """Users, groups, credentials, sessions, tokens: who asks, and what they may do."""
 
 from skep.auth.access_keys import AccessGrant
+from skep.auth.audit import AuditEntry, AuditHead, Verified
 from skep.auth.core import internal_principal
+from skep.auth.factors import FactorInfo
 from skep.auth.hooks import DeletionHooks, UserHooks
 from skep.auth.records import (
     AccessKeyInfo,
@@ -21,6 +23,7 @@ from skep.auth.records import (
 )
 from skep.auth.rules import AuthRules
 from skep.auth.scopes import ALL_SCOPES, FILE_SCOPES
+from skep.auth.second_factor import Factors, NewTotp
 from skep.auth.service import Auth, Maintained
 from skep.auth.upkeep import AccountsWorker
 
@@ -31,22 +34,28 @@ __all__ = [
     "AccessKeyInfo",
     "AccountsWorker",
     "AppPasswordInfo",
+    "AuditEntry",
+    "AuditHead",
     "Auth",
     "AuthRules",
     "CreatedAccessKey",
     "CreatedAppPassword",
     "CreatedInvite",
     "DeletionHooks",
+    "FactorInfo",
+    "Factors",
     "GroupDetail",
     "GroupInfo",
     "InviteInfo",
     "Maintained",
     "MemberInfo",
+    "NewTotp",
     "Principal",
     "SessionInfo",
     "SshKeyInfo",
     "TokenPair",
     "UserHooks",
     "UserInfo",
+    "Verified",
     "internal_principal",
 ]

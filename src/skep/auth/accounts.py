@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from skep.auth import names
 from skep.auth.access_keys import drop_access_keys
 from skep.auth.app_passwords import drop_app_passwords
 from skep.auth.buckets import address_key
+from skep.auth.factors import drop_factors
 from skep.auth.groups import drop_memberships, set_member, the_group
 from skep.auth.invites import (
     drop_invites_by,
@@ -73,12 +76,11 @@ class Accounts(Logins):
         new = await self._new_user(name, password, email, full_name, is_admin=False)
 
         def join(tx: Transaction) -> UserInfo:
-            if not invite:
-                return self._insert_user(tx, new)
-            spent = spend_invite(tx, invite)
-            user = self._insert_user(tx, new, is_admin=spent.is_admin)
-            if spent.group_id is not None:
+            spent = spend_invite(tx, invite) if invite else None
+            user = self._insert_user(tx, new, is_admin=bool(spent and spent.is_admin))
+            if spent is not None and spent.group_id is not None:
                 set_member(tx, the_group(tx, spent.group_id).id, user.id, "member")
+            self._note(tx, "registered", user, address=address, admin=user.is_admin, invited=spent is not None)
             return user
 
         return await self._db.write(join)
@@ -99,7 +101,13 @@ class Accounts(Logins):
         """
         principal.require_admin()
         new = await self._new_user(name, password, email, full_name, is_admin=is_admin)
-        return await self._db.write(lambda tx: self._insert_user(tx, new))
+
+        def make(tx: Transaction) -> UserInfo:
+            user = self._insert_user(tx, new)
+            self._note(tx, "user-created", principal, user, admin=user.is_admin)
+            return user
+
+        return await self._db.write(make)
 
     async def list_users(self, principal: Principal, *, after: str = "", limit: int = 100) -> list[UserInfo]:
         """Users by name (administrators), after the name ``after``; at most 1000 at once."""
@@ -159,7 +167,10 @@ class Accounts(Logins):
             if new_hash is not None:
                 self._replace_password(tx, old.id, new_hash)
             self._void_after(tx, old.id)
-            return the_user(tx, old.id).info
+            changed = the_user(tx, old.id).info
+            facts = _differences(old, changed)
+            self._note(tx, "user-changed", principal, changed, **facts, password=new_hash is not None)
+            return changed
 
         return await self._db.write(change)
 
@@ -193,11 +204,13 @@ class Accounts(Logins):
                 drop_app_passwords,
                 drop_ssh_keys,
                 drop_access_keys,
+                drop_factors,
                 drop_memberships,
                 drop_invites_by,
                 remove_user,
             ):
                 drop(tx, info.id)
+            self._note(tx, "user-deleted", principal, info)
             self._void_after(tx, info.id)
 
         await self._db.write(delete)
@@ -229,6 +242,7 @@ class Accounts(Logins):
             group = None if group_id is None else the_group(tx, group_id).id
             expires_us = tx.now_us + int(lasts_s * 1e6)
             by = principal.user_id
+            self._note(tx, "invite-made", principal, uses=uses, admin=is_admin)
             return insert_invite(
                 tx, token, created_by=by, group_id=group, is_admin=is_admin, uses=uses, expires_us=expires_us
             )
@@ -243,7 +257,12 @@ class Accounts(Logins):
     async def revoke_invite(self, principal: Principal, invite_id: Id) -> None:
         """Make an invite useless (administrators). Raises NotFound."""
         principal.require_admin()
-        await self._db.write(lambda tx: remove_invite(tx, invite_id))
+
+        def revoke(tx: Transaction) -> None:
+            remove_invite(tx, invite_id)
+            self._note(tx, "invite-revoked", principal)
+
+        await self._db.write(revoke)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -272,7 +291,9 @@ class Accounts(Logins):
             user_id = the_user(tx, user).info.id
             set_state(tx, user_id, state)
             self._void_credentials(tx, user_id)
-            return the_user(tx, user_id).info
+            changed = the_user(tx, user_id).info
+            self._note(tx, "user-suspended" if state == SUSPENDED else "user-resumed", principal, changed)
+            return changed
 
         return await self._db.write(change)
 
@@ -280,6 +301,12 @@ class Accounts(Logins):
 def page_size(limit: int) -> int:
     """A limit that a caller gave, within bounds."""
     return max(1, min(limit, PAGE_MAX))
+
+
+def _differences(old: UserInfo, new: UserInfo) -> dict[str, Any]:
+    """What changed: the facts of the audit log."""
+    fields = ("name", "email", "full_name", "is_admin")
+    return {name: getattr(new, name) for name in fields if getattr(new, name) != getattr(old, name)}
 
 
 def _with_role(new: NewUser, is_admin: bool) -> NewUser:

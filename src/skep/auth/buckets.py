@@ -58,6 +58,30 @@ class Buckets:
             self._levels.popitem(last=False)
 
 
+class Familiar:
+    """From which addresses each name has signed in: whoever guesses at a name elsewhere does not lock those out.
+
+    At most ``pairs_max`` are remembered; the one used longest ago is forgotten. Used on the event loop's thread only.
+    """
+
+    def __init__(self, *, pairs_max: int = 20_000) -> None:
+        self._pairs: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._pairs_max = pairs_max
+
+    def bucket(self, login: str, client: str) -> str:
+        """The key whose attempts count: the name's, or one of this address alone where the name signed in before."""
+        return f"{login}\0{client}" if (login, client) in self._pairs else login
+
+    def remember(self, login: str, client: str) -> None:
+        """A right password was given for the name from there."""
+        if not login or not client:
+            return
+        self._pairs[login, client] = None
+        self._pairs.move_to_end((login, client))
+        while len(self._pairs) > self._pairs_max:
+            self._pairs.popitem(last=False)
+
+
 def address_key(address: str) -> str:
     """The key of a client's address: IPv4 whole, IPv6 its /64, which is one customer's. Other text as it is."""
     try:

@@ -13,15 +13,19 @@ import asyncio
 from collections.abc import Callable
 
 from skep.auth.access_keys import AccessGrant
-from skep.auth.buckets import Buckets
+from skep.auth.audit import NOBODY, Party, append, ensure_ends
+from skep.auth.buckets import Buckets, Familiar
+from skep.auth.factors import FactorKeys
 from skep.auth.groups import groups_of
 from skep.auth.hasher import Hasher
 from skep.auth.hooks import DeletionHooks, UserHooks
 from skep.auth.keyring import RELOAD_S, RELOAD_UNKNOWN_S, Keyring, SigningKey, ensure_key, load_keyring
-from skep.auth.records import Principal, PrincipalKind, TokenPair
+from skep.auth.questions import Question
+from skep.auth.records import GroupInfo, Principal, PrincipalKind, TokenPair, UserInfo
 from skep.auth.rules import AuthRules
 from skep.auth.scopes import ALL_SCOPES, effective_scopes
 from skep.auth.sessions import SessionRow
+from skep.auth.short_lived import ShortLived
 from skep.auth.tokens import Claims, sign_token
 from skep.auth.users import UserRow, find_user
 from skep.auth.verdicts import Verdicts
@@ -32,6 +36,15 @@ from skep.base.ids import Id
 from skep.crypto.hashing import derive_key
 from skep.crypto.keys import HiveKeys
 from skep.db import Database, Transaction
+from skep.events import Tell, tell_nobody
+from skep.events.records import AuditNoted
+
+CODE_ATTEMPTS = 10
+CODE_WINDOW_S = 900.0
+"""So many wrong codes one user may send in this time, after a right password."""
+QUESTION_S = 300.0
+FAILURES_NOTED_MAX = 60
+"""Wrong passwords that the audit log takes at once, and one more each second: it must not be a way to fill the disk."""
 
 INTERNAL_ID: Id = bytes(16)
 
@@ -86,11 +99,24 @@ class AuthCore:
         self._flights: dict[bytes, asyncio.Task[Principal]] = {}
         attempts = rules.login_attempts_max
         self._names = Buckets(clock, capacity=attempts, refill_s=rules.login_window_s / attempts)
+        self._familiar = Familiar()
         self._addresses = Buckets(clock, capacity=6 * attempts, refill_s=rules.login_window_s / (6 * attempts))
+        self._codes = Buckets(clock, capacity=CODE_ATTEMPTS, refill_s=CODE_WINDOW_S / CODE_ATTEMPTS)
+        self._noted = Buckets(clock, capacity=FAILURES_NOTED_MAX, refill_s=1.0)
+        self._questions: ShortLived[Question] = ShortLived(clock, lasts_s=QUESTION_S, prefix="skq_")
+        self._factor_keys = FactorKeys(keys.secrets_key, derive_key("skep auth recovery codes v1", keys.secrets_key))
+        self._audit_key = derive_key("skep auth audit chain v1", keys.secrets_key)
+        self.tell: Tell = tell_nobody
+        """Told of each entry of the audit log, in the words of events."""
 
     async def start(self) -> None:
         """Make the first signing key if there is none, and read the keys. Raises CorruptRecord, KeyWrong."""
-        await self._db.write(lambda tx: ensure_key(tx, self._token_key))
+
+        def ensure(tx: Transaction) -> None:
+            ensure_key(tx, self._token_key)
+            ensure_ends(tx)
+
+        await self._db.write(ensure)
         await self._reload_keys()
 
     async def close(self) -> None:
@@ -109,6 +135,37 @@ class AuthCore:
             self.on_void(user_id)
 
         tx.after_commit(voided)
+
+    def _note(
+        self,
+        tx: Transaction,
+        action: str,
+        by: Principal | UserInfo | None,
+        about: UserInfo | GroupInfo | Party | None = None,
+        *,
+        address: str = "",
+        **facts: object,
+    ) -> None:
+        """Write in the audit log what this transaction does; listeners hear of it once it is durable.
+
+        ``by``: who did it; None: nobody that is known. ``about``: whom it was done to, unless to oneself.
+        """
+        actor = _party(by)
+        subject = actor if about is None else _party(about)
+        entry = append(tx, self._audit_key, action, actor=actor, subject=subject, address=address, facts=facts)
+
+        def told() -> None:
+            self.tell(
+                AuditNoted,
+                number=entry.number,
+                action=action,
+                actor=actor.name,
+                subject=subject.name,
+                address=address,
+                hash=entry.hash,
+            )
+
+        tx.after_commit(told)
 
     async def _keys(self, unknown: str | None = None) -> Keyring:
         """The keyring, read again when it is old, or when it lacks the key id that a token names."""
@@ -150,6 +207,14 @@ class AuthCore:
         if user is None or not user.is_active:
             raise InvalidToken("the account is not there any more: log in with another")
         return user
+
+
+def _party(who: Principal | UserInfo | GroupInfo | Party | None) -> Party:
+    if who is None:
+        return NOBODY
+    if isinstance(who, Party):
+        return who
+    return Party(who.user_id if isinstance(who, Principal) else who.id, who.name)
 
 
 def _us(seconds: float) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from skep.auth.app_passwords import AppPasswordRow, find_app_password, touch_app_password
 from skep.auth.buckets import address_key
 from skep.auth.core import AuthCore, principal_of
+from skep.auth.factors import factors_of, spend_code
 from skep.auth.names import login_key
 from skep.auth.opaque_tokens import is_refresh_token
 from skep.auth.password_rules import MAX_BYTES, check_password, normalised
-from skep.auth.records import Principal, SessionInfo, TokenPair
+from skep.auth.questions import Question
+from skep.auth.records import Principal, SessionInfo, TokenPair, UserInfo
 from skep.auth.scopes import ACCOUNT, ALL_SCOPES, checked_scopes
 from skep.auth.sessions import (
     Refreshed,
@@ -26,13 +28,22 @@ from skep.auth.sessions import (
 )
 from skep.auth.tokens import TOKEN_LENGTH_MAX, Claims, token_key_id, verify_token
 from skep.auth.users import UserRow, find_login, find_user, raise_epoch, replace_hash, set_password_hash, the_user
-from skep.base.errors import BadCredentials, Forbidden, InvalidToken, NotFound, RateLimited, Unavailable
+from skep.base.errors import (
+    BadCredentials,
+    Forbidden,
+    InvalidToken,
+    NotFound,
+    RateLimited,
+    SecondFactorNeeded,
+    Unavailable,
+)
 from skep.base.ids import Id
 from skep.crypto.hashing import digest, keyed_digest
 from skep.db import Transaction
 
 _WRONG = "the name or the password is wrong"
 _REVOKED = "the token has been revoked: log in again"
+_WRONG_CODE = "the code is wrong, or was used before: wait for the next one, or use a recovery code"
 
 
 class Logins(AuthCore):
@@ -46,23 +57,90 @@ class Logins(AuthCore):
         address: str = "",
         *,
         scopes: Collection[str] | None = None,
+        code: str | None = None,
     ) -> TokenPair:
         """Begin a session. ``name`` may be the e-mail address; ``agent`` is shown in the sessions list.
 
-        ``address`` is the client's, for the rate limit; ``scopes`` default to all that the user may have.
+        ``address`` is the client's, for the rate limit; ``scopes`` default to all that the user may have; ``code`` is
+        of an authenticator app, or a recovery code.
         Raises BadCredentials (for a wrong name and a wrong password alike), Forbidden for a suspended
-        user whose password was right, RateLimited, BadInput.
+        user whose password was right, RateLimited, BadInput; SecondFactorNeeded, whose ``question`` goes to ``answer``.
         """
         wanted = ALL_SCOPES if scopes is None else checked_scopes(scopes)
         proven = await self._prove(name, password, address)
-        stronger = await self._stronger_hash(proven, password)
+        question = Question(proven, wanted, agent, address, await self._stronger_hash(proven, password))
+        factors = await self._db.read(lambda tx: factors_of(tx, proven.info.id, confirmed=True))
+        kinds = {row.info.kind for row in factors}
+        if not kinds:
+            return await self._begin(question)
+        if code is None:
+            raise SecondFactorNeeded(
+                "the password is right; a second factor is needed besides: send a code of your authenticator app",
+                question=self._questions.put(question),
+                methods=[*sorted(kinds, reverse=True), "recovery"],
+            )
+        return await self._begin_with_code(question, code)
+
+    async def answer(self, question: str, code: str, address: str = "") -> TokenPair:
+        """Begin the session that ``login`` asked a second factor for.
+
+        Raises BadCredentials for a wrong code, InvalidToken when the question is unknown, answered or too old (log in
+        anew; five wrong codes end it), RateLimited.
+        """
+        asked = self._question(question)
+        self._addresses.take(address_key(address))
+        try:
+            pair = await self._begin_with_code(asked, code)
+        except BadCredentials:
+            asked.tries_left -= 1
+            if asked.tries_left <= 0:
+                self._questions.take(question)
+            raise
+        self._addresses.give_back(address_key(address))
+        self._questions.take(question)
+        return pair
+
+    def _question(self, name: str) -> Question:
+        asked = self._questions.get(name)
+        if asked is None:
+            raise InvalidToken("this question of a login is unknown, answered or too old: log in again")
+        return asked
+
+    async def _begin_with_code(self, asked: Question, code: str) -> TokenPair:
+        user_key = asked.proven.info.id.hex()
+        self._codes.take(user_key)
+
+        def prove(tx: Transaction) -> str:
+            user_id = asked.proven.info.id
+            rows = factors_of(tx, user_id, confirmed=True)
+            kind = spend_code(tx, self._factor_keys, user_id, code, rows)
+            if rows and kind is None:
+                raise BadCredentials(_WRONG_CODE)
+            return kind or "password"  # the factors were taken away meanwhile
+
+        try:
+            pair = await self._begin(asked, prove)
+        except BadCredentials:
+            await self._note_failure("second-factor-failed", asked.proven.info, asked.address)
+            raise
+        except (RateLimited, Unavailable):
+            self._codes.give_back(user_key)  # nothing was learnt
+            raise
+        self._codes.give_back(user_key)
+        return pair
+
+    async def _begin(self, asked: Question, prove: Callable[[Transaction], str] = lambda tx: "password") -> TokenPair:
+        """Begin a session, in one transaction with what proves that it may begin."""
         signer = await self._signer()
 
         def begin(tx: Transaction) -> tuple[UserRow, SessionRow, str]:
-            user = _still(tx, proven)
-            if stronger and proven.password_hash:
-                replace_hash(tx, user.info.id, proven.password_hash, stronger)
-            return (user, *self._insert_session(tx, user.info.id, wanted, agent))
+            user = _still(tx, asked.proven)
+            by = prove(tx)
+            if asked.stronger_hash and user.password_hash:
+                replace_hash(tx, user.info.id, user.password_hash, asked.stronger_hash)
+            session, token = self._insert_session(tx, user.info.id, asked.scopes, asked.agent)
+            self._note(tx, "login", user.info, address=asked.address, proof=by, agent=session.agent)
+            return user, session, token
 
         return self._pair(signer, *await self._db.write(begin))
 
@@ -96,6 +174,7 @@ class Logins(AuthCore):
 
         def end(tx: Transaction) -> None:
             end_session(tx, session_id)
+            self._note(tx, "logout", principal)
             self._void_after(tx, principal.user_id)
 
         await self._db.write(end)
@@ -145,6 +224,7 @@ class Logins(AuthCore):
         def change(tx: Transaction) -> tuple[UserRow, SessionRow, str]:
             user_id = _still(tx, proven).info.id
             self._replace_password(tx, user_id, new_hash)
+            self._note(tx, "password-changed", principal)
             return (the_user(tx, user_id), *self._insert_session(tx, user_id, principal.scopes, agent))
 
         return self._pair(signer, *await self._db.write(change))
@@ -164,9 +244,25 @@ class Logins(AuthCore):
             if session is None or (session.user_id != principal.user_id and not principal.acts_as_admin):
                 raise NotFound("no such session: it may have ended")
             end_session(tx, session_id)
+            self._note(tx, "session-ended", principal, the_user(tx, session.user_id).info, agent=session.agent)
             self._void_after(tx, session.user_id)
 
         await self._db.write(end)
+
+    async def revoke_other_sessions(self, principal: Principal, user_id: Id | None = None) -> int:
+        """End all of one's own sessions but the one that asks, or as an administrator all of another's; how many."""
+        owner = self._own(principal, user_id)
+
+        def end(tx: Transaction) -> int:
+            user = the_user(tx, owner).info
+            ended = [row for row in list_session_rows(tx, owner) if row.id != principal.session_id]
+            for row in ended:
+                end_session(tx, row.id)
+            self._note(tx, "sessions-ended", principal, user, sessions=len(ended))
+            self._void_after(tx, owner)
+            return len(ended)
+
+        return await self._db.write(end)
 
     # --- checks -----------------------------------------------------------------------------
 
@@ -192,31 +288,45 @@ class Logins(AuthCore):
                 believed_s = min(believed_s, (app.info.expires_us - self._clock.now_us()) / 1e6)
         else:
             proven = await self._prove(name, password, address)
-            principal = await self._db.read(lambda tx: principal_of(tx, _still(tx, proven), ALL_SCOPES, "password"))
+            principal = await self._db.read(lambda tx: _password_principal(tx, proven))
         self._verdicts.put(key, principal, for_s=believed_s, voids=voids)
         return principal
 
     async def _prove(self, name: str, password: str, address: str) -> UserRow:
         """The active user whose login password this is. The same steps are taken whether the user is there or not."""
         login, client = login_key(name), address_key(address)
+        bucket = self._familiar.bucket(login, client)
         self._addresses.take(client)
-        self._names.take(login)
+        self._names.take(bucket)
         try:
             user = await self._db.read(lambda tx: find_login(tx, login))
             is_right = await self._hasher.verify(user.password_hash if user else None, _secret_text(password))
         except (RateLimited, Unavailable):
-            self._forgive(login, client)  # nothing was learnt
+            self._forgive(bucket, client)  # nothing was learnt
             raise
         if user is None or not is_right:
+            await self._note_failure("login-failed", user.info if user else None, address)
             raise BadCredentials(_WRONG)
-        self._forgive(login, client)
+        self._forgive(bucket, client)
+        self._familiar.remember(login, client)
         if not user.is_active:
             raise _suspended()
         return user
 
-    def _forgive(self, login: str, client: str) -> None:
+    def _forgive(self, bucket: str, client: str) -> None:
         self._addresses.give_back(client)
-        self._names.give_back(login)
+        self._names.give_back(bucket)
+
+    async def _note_failure(self, action: str, user: UserInfo | None, address: str) -> None:
+        """Write down a wrong password or code, whether there is such a user or not: the work must be the same.
+
+        A name that nobody has is not kept: people type passwords there. A busy database changes no answer.
+        """
+        try:
+            self._noted.take("failures")
+            await self._db.write(lambda tx: self._note(tx, action, None, user, address=address))
+        except (RateLimited, Unavailable):
+            return
 
     def _landed(self, key: bytes, flight: asyncio.Task[Principal]) -> None:
         self._flights.pop(key, None)
@@ -278,6 +388,16 @@ def _token_principal(tx: Transaction, claims: Claims) -> Principal:
     if not user.is_active or user.token_epoch != claims.epoch or session.expires_us <= tx.now_us:
         raise InvalidToken(_REVOKED)
     return principal_of(tx, user, claims.scopes, "token", session.id)
+
+
+def _password_principal(tx: Transaction, proven: UserRow) -> Principal:
+    """A login password by itself, as HTTP Basic sends it, is no proof where a second factor is asked for."""
+    user = _still(tx, proven)
+    if factors_of(tx, user.info.id, confirmed=True):
+        raise SecondFactorNeeded(
+            "this account has a second factor: a password alone is not enough; use an app password in this program"
+        )
+    return principal_of(tx, user, ALL_SCOPES, "password")
 
 
 def _app_principal(tx: Transaction, name: str, password: str) -> tuple[AppPasswordRow | None, Principal | None]:

@@ -54,10 +54,13 @@ def secret_hash(token: str) -> bytes:
 
 def new_app_password() -> str:
     """An app password that can be read out and typed: ``skep-xxxxx-xxxxx-xxxxx-xxxxx-xxxxx``, 123 bits."""
-    size = _APP_GROUPS * _APP_GROUP_LENGTH
-    signs = "".join(_APP_ALPHABET[value] for value in _uniform(len(_APP_ALPHABET), size))
-    groups = [signs[start : start + _APP_GROUP_LENGTH] for start in range(0, size, _APP_GROUP_LENGTH)]
-    return "-".join([_APP_PREFIX, *groups])
+    return f"{_APP_PREFIX}-{readable_secret(_APP_GROUPS * _APP_GROUP_LENGTH)}"
+
+
+def readable_secret(signs: int) -> str:
+    """Random signs of which none looks like another, in groups of five: just under 5 bits each."""
+    text = "".join(_APP_ALPHABET[value] for value in _uniform(len(_APP_ALPHABET), signs))
+    return "-".join(text[start : start + _APP_GROUP_LENGTH] for start in range(0, signs, _APP_GROUP_LENGTH))
 
 
 def app_password_hash(typed: str) -> bytes:

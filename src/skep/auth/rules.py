@@ -33,6 +33,8 @@ class AuthRules:
     """Wrong passwords for one name in ``login_window_s``; one client address has six times as many."""
     login_window_s: float = 300
     invite_s: float = 7 * 86_400
+    audit_s: float = 0
+    """How long entries of the audit log are kept; 0: for ever."""
 
     @classmethod
     def from_settings(cls, settings: AuthSettings, *, issuer: str = "skep") -> AuthRules:
@@ -51,4 +53,5 @@ class AuthRules:
             login_attempts_max=settings.login_attempts_max,
             login_window_s=settings.login_window_s,
             invite_s=settings.invite_s,
+            audit_s=settings.audit_days * 86_400,
         )

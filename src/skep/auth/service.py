@@ -21,6 +21,8 @@ from skep.auth.app_passwords import (
     purge_app_passwords,
     remove_app_password,
 )
+from skep.auth.audit import prune
+from skep.auth.auditing import Auditing
 from skep.auth.groups import (
     drop_member,
     group_detail,
@@ -38,6 +40,7 @@ from skep.auth.keyring import add_key, purge_keys, rotate_if_due
 from skep.auth.opaque_tokens import new_app_password
 from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, GroupInfo, Principal
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
+from skep.auth.second_factor import SecondFactors
 from skep.auth.sessions import purge_sessions
 from skep.auth.signing import Signing
 from skep.auth.ssh_access import SshAccess
@@ -59,10 +62,11 @@ class Maintained:
     app_passwords: int
     access_keys: int
     signing_keys: int
+    audit_entries: int
     rotated: bool
 
 
-class Auth(Accounts, SshAccess, Signing):
+class Auth(Accounts, SecondFactors, SshAccess, Signing, Auditing):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,
@@ -80,6 +84,7 @@ class Auth(Accounts, SshAccess, Signing):
             group = insert_group(tx, shown)
             if self._hooks is not None:
                 self._hooks.group_created(tx, group.id, group.name)
+            self._note(tx, "group-created", principal, group)
             return group
 
         return await self._db.write(make)
@@ -94,6 +99,7 @@ class Auth(Accounts, SshAccess, Signing):
             set_group_name(tx, found.id, shown)
             if self._hooks is not None:
                 self._hooks.group_renamed(tx, found.id, shown)
+            self._note(tx, "group-renamed", principal, found, to=shown)
             return the_group(tx, found.id)
 
         return await self._db.write(rename)
@@ -125,9 +131,10 @@ class Auth(Accounts, SshAccess, Signing):
 
         def add(tx: Transaction) -> GroupDetail:
             found = _managed_group(tx, principal, group)
-            user_id = the_user(tx, user).info.id
-            set_member(tx, found.id, user_id, role)
-            self._void_after(tx, user_id)
+            member = the_user(tx, user).info
+            set_member(tx, found.id, member.id, role)
+            self._note(tx, "member-added", principal, member, group=found.name, role=role)
+            self._void_after(tx, member.id)
             return group_detail(tx, found)
 
         return await self._db.write(add)
@@ -146,6 +153,7 @@ class Auth(Accounts, SshAccess, Signing):
             if role_in(tx, found.id, user_id) is None:
                 raise UserNotFound(f"that user is not in the group {found.name!r}")
             drop_member(tx, found.id, user_id)
+            self._note(tx, "member-removed", principal, the_user(tx, user_id).info, group=found.name)
             self._void_after(tx, user_id)
 
         await self._db.write(remove)
@@ -167,6 +175,7 @@ class Auth(Accounts, SshAccess, Signing):
             for member in group_detail(tx, found).members:
                 self._void_after(tx, member.user_id)
             remove_group(tx, found.id)
+            self._note(tx, "group-deleted", principal, found)
 
         await self._db.write(delete)
 
@@ -199,6 +208,7 @@ class Auth(Accounts, SshAccess, Signing):
         def keep(tx: Transaction) -> AppPasswordInfo:
             user_id = self._live_user(tx, principal).info.id
             until_us = None if expires_in_s is None else tx.now_us + int(expires_in_s * 1e6)
+            self._note(tx, "app-password-made", principal, name=shown, scopes=sorted(wanted))
             return insert_app_password(tx, user_id, secret, name=shown, scopes=wanted, expires_us=until_us)
 
         return CreatedAppPassword(await self._db.write(keep), secret)
@@ -214,6 +224,7 @@ class Auth(Accounts, SshAccess, Signing):
 
         def revoke(tx: Transaction) -> None:
             remove_app_password(tx, owner, app_password_id)
+            self._note(tx, "app-password-revoked", principal, the_user(tx, owner).info)
             self._void_after(tx, owner)
 
         await self._db.write(revoke)
@@ -227,13 +238,19 @@ class Auth(Accounts, SshAccess, Signing):
     async def rotate_keys(self, principal: Principal) -> str:
         """Make a new signing key now (administrators); tokens signed with the old one stay good. Its key id."""
         principal.require_admin()
-        key_id = await self._db.write(lambda tx: add_key(tx, self._token_key))
+
+        def rotate(tx: Transaction) -> str:
+            self._note(tx, "signing-key-rotated", principal)
+            return add_key(tx, self._token_key)
+
+        key_id = await self._db.write(rotate)
         await self._reload_keys()
         return key_id
 
     async def maintain(self) -> Maintained:
         """One round of upkeep, to be called about hourly: remove what expired, rotate an old signing key."""
         expired_us, every_us = self._keys_expired_before_us(), int(self._rules.key_rotation_s * 1e6)
+        keep_s = self._rules.audit_s
 
         def keep_up(tx: Transaction) -> Maintained:
             return Maintained(
@@ -242,6 +259,7 @@ class Auth(Accounts, SshAccess, Signing):
                 app_passwords=purge_app_passwords(tx),
                 access_keys=purge_access_keys(tx),
                 signing_keys=purge_keys(tx, expired_before_us=expired_us),
+                audit_entries=prune(tx, before_us=tx.now_us - int(keep_s * 1e6)) if keep_s else 0,
                 rotated=rotate_if_due(tx, self._token_key, every_us=every_us),
             )
 

@@ -68,6 +68,7 @@ class Signing(AuthCore):
             info = AccessKeyInfo(
                 bytes(16), access_key, shown, space_id, wanted, bucket, prefix or None, tx.now_us, None, until_us
             )
+            self._note(tx, "access-key-made", principal, key=access_key, scopes=sorted(wanted))
             return insert_access_key(tx, self._secrets_key, user_id, info, secret)
 
         return CreatedAccessKey(await self._db.write(keep), secret)
@@ -83,6 +84,7 @@ class Signing(AuthCore):
 
         def revoke(tx: Transaction) -> None:
             remove_access_key(tx, principal.user_id, access_key)
+            self._note(tx, "access-key-revoked", principal, key=access_key[:64])
             self._void_after(tx, principal.user_id)
 
         await self._db.write(revoke)

@@ -18,7 +18,7 @@ from skep.auth.ssh_keys import (
     touch_ssh_key,
     wants_touch,
 )
-from skep.auth.users import find_login
+from skep.auth.users import find_login, the_user
 from skep.base.errors import BadCredentials, BadInput, Forbidden, Unavailable
 from skep.base.ids import Id
 from skep.crypto.hashing import keyed_digest
@@ -48,7 +48,10 @@ class SshAccess(Logins):
             raise BadInput(f"an SSH key needs a name of 1 to {NAME_LENGTH} printable characters")
 
         def keep(tx: Transaction) -> SshKeyInfo:
-            return insert_ssh_key(tx, self._live_user(tx, principal).info.id, key, name=shown, scopes=wanted)
+            user_id = self._live_user(tx, principal).info.id
+            made = insert_ssh_key(tx, user_id, key, name=shown, scopes=wanted)
+            self._note(tx, "ssh-key-added", principal, name=shown, fingerprint=made.fingerprint, scopes=sorted(wanted))
+            return made
 
         return await self._db.write(keep)
 
@@ -63,6 +66,7 @@ class SshAccess(Logins):
 
         def remove(tx: Transaction) -> None:
             remove_ssh_key(tx, owner, key_id)
+            self._note(tx, "ssh-key-removed", principal, the_user(tx, owner).info)
             self._void_after(tx, owner)
 
         await self._db.write(remove)

@@ -12,7 +12,7 @@ class AccountsWorker:
     """Runs ``Auth.maintain``; to be added to the WorkerSet with a period of ``PERIOD_S``."""
 
     name = "accounts"
-    description = "Removes expired sessions, invites, app passwords and signing keys; rotates the signing key."
+    description = "Removes expired sessions, invites, app passwords, keys and audit entries; rotates the signing key."
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -21,4 +21,5 @@ class AccountsWorker:
         """One round of upkeep; running it twice does nothing the second time."""
         done = await self._auth.maintain()
         removed = done.sessions + done.invites + done.app_passwords + done.access_keys + done.signing_keys
+        removed += done.audit_entries
         return Outcome(more_work=False, done_units=removed + done.rotated)

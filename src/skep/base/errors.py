@@ -6,7 +6,7 @@
     │   ├── InvalidRange, InvalidCursor, InvalidSetting, InvalidStoreUrl
     │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch, UntrustedCertificate, InvalidStack
     ├── Denied
-    │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired
+    │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired, SecondFactorNeeded
     │   └── Forbidden
     ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
     │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
@@ -173,6 +173,12 @@ class TokenExpired(Unauthenticated):
     """A token was good and is not any more: refresh it or log in."""
 
     code = "token-expired"
+
+
+class SecondFactorNeeded(Unauthenticated):
+    """The password is right, and the account asks for a second factor besides."""
+
+    code = "second-factor-needed"
 
 
 class Forbidden(Denied):

@@ -123,6 +123,7 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     login_attempts_max: Count
     login_window_s: Positive
     verdict_cache_s: Annotated[float, Meta(ge=0, le=3600)]
+    audit_days: Days
 
 
 class FilesystemSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import click
 
-from skep.base.errors import SkepError
+from skep.base.errors import SecondFactorNeeded, SkepError
 from skep.cli.certificates import fingerprint_option, trusted
 from skep.cli.credentials import CredentialFile, Login, credentials_path
 from skep.cli.options import with_hive, with_output
 from skep.cli.output import Output, human_size, shown
-from skep.cli.passwords import asked_name, new_password, password, stdin_option
+from skep.cli.passwords import asked_code, asked_name, new_password, password, stdin_option
 from skep.client.hive import Hive
+from skep.client.sessions import Tokens
 
 
 @click.command()
 @click.argument("url")
 @click.option("-u", "--user", metavar="NAME", help="Who you are (asked for if left out).")
 @stdin_option
+@click.option("--code", help="A code of your authenticator app, or a recovery code (asked for where one is needed).")
 @fingerprint_option
 @with_output
-def login(output: Output, url: str, user: str | None, password_stdin: bool, fingerprint: str | None) -> None:
+def login(
+    output: Output, url: str, user: str | None, password_stdin: bool, code: str | None, fingerprint: str | None
+) -> None:
     """Log in to a hive and remember it.
 
     Commands then mean this hive; with several, --hive (or SKEP_HIVE) says which. What is remembered
@@ -34,9 +38,17 @@ def login(output: Output, url: str, user: str | None, password_stdin: bool, fing
     pin = trusted(url, fingerprint)
     with Hive.connect(url, None, sha256=pin) as hive:
         name = user if user is not None else asked_name()
-        tokens = hive.accounts.login(name, password(password_stdin))
+        tokens = _logged_in(hive, name, password(password_stdin), code)
         CredentialFile(credentials_path()).put(Login(hive.url, name, tokens, pin))
         output.value({"hive": hive.url, "user": name}, f"logged in to {hive.url} as {shown(name)}")
+
+
+def _logged_in(hive: Hive, name: str, secret: str, code: str | None) -> Tokens:
+    """Tokens for a name and password, and a code where the account asks for one."""
+    try:
+        return hive.accounts.login(name, secret)
+    except SecondFactorNeeded as needed:
+        return hive.accounts.answer(str(needed.details["question"]), code or asked_code())
 
 
 @click.command()

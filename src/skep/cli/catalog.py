@@ -107,6 +107,13 @@ _section(
     invite="Invitations to this hive: whoever holds one may make an account.",
     app_password="Passwords for programs that cannot log in like people.",  # noqa: S106 - a help line
 )
+_section(
+    "People",
+    "session_commands",
+    session="Logins that are still good: see them, end them.",
+    factor="Second factors of your account: authenticator apps, passkeys, recovery codes.",
+)
+_section("People", "audit_commands", audit="The audit log: who did what to accounts and rights.")
 _section("People", "ssh_commands", ssh_key="Keys with which programs sign in over SFTP.")
 _section("People", "s3_commands", s3="Access keys for S3 clients.")
 _section("Fleet", "locknet_command", locknet="Let these hosts talk to each other, and to nobody else.")

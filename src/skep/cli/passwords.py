@@ -20,6 +20,14 @@ def asked_name() -> str:
     return answer
 
 
+def asked_code() -> str:
+    """A code of a second factor. Raises BadInput without a terminal to ask on."""
+    if not sys.stdin.isatty():
+        raise BadInput("the account has a second factor, and there is no terminal to ask on: give --code")
+    answer: str = click.prompt("Code of your authenticator app, or a recovery code", err=True)
+    return answer
+
+
 def password(from_stdin: bool, prompt: str = "Password") -> str:
     """A password that is there already. Raises BadInput when standard input has none."""
     if from_stdin:

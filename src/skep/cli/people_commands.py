@@ -148,6 +148,25 @@ def user_quota(output: Output, hive: Hive, name: str, size: str | None) -> None:
     _quota(output, hive, "users", name, size)
 
 
+@user.command("factors")
+@click.argument("name")
+@click.option("--clear", is_flag=True, help="Take them all away, for somebody who has lost them; sessions end.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@with_hive
+def user_factors(output: Output, hive: Hive, name: str, clear: bool, yes: bool) -> None:
+    """Show a user's second factors, or take them away.
+
+    For administrators. Be sure who asks before you take them away: the password alone is enough then.
+    """
+    if clear:
+        confirmed(f"Take all second factors from {shown(name)}?", yes)
+        output.value(hive.accounts.clear_factors(name), f"{shown(name)} logs in with the password alone now")
+        return
+    found = hive.accounts.factors(name)
+    rows = [[one["kind"], shown(one["name"]), human_time(one["last_used_us"])] for one in found["factors"]]
+    output.value(found, lambda: table(["kind", "name", "last used"], rows) or "no second factor")
+
+
 @user.command("rm")
 @click.argument("name")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

@@ -24,8 +24,12 @@ class Accounts:
         self._clock = clock or SystemClock()
 
     def login(self, name: str, password: str) -> Tokens:
-        """Exchange a name and password for tokens. Raises BadCredentials, RateLimited."""
+        """Exchange a name and password for tokens. Raises BadCredentials, RateLimited; SecondFactorNeeded."""
         return self._tokens(f"{AUTH}/login", {"name": name, "password": password})
+
+    def answer(self, question: str, code: str) -> Tokens:
+        """Answer the ``question`` of SecondFactorNeeded with a code. Raises BadCredentials, InvalidToken."""
+        return self._tokens(f"{AUTH}/login/second", {"question": question, "code": code})
 
     def refresh(self, refresh_token: str) -> Tokens:
         """Exchange a refresh token, which is spent by this, for new tokens. Raises InvalidToken, TokenExpired."""
@@ -117,6 +121,43 @@ class Accounts:
         """Make an invite useless."""
         self._caller.json("DELETE", _named("invites", invite_id))
 
+    def factors(self, user: str | None = None) -> Record:
+        """Second factors: one's own, or as an administrator another's."""
+        return self._record("GET", f"{AUTH}/factors" if user is None else f"{_named('users', user)}/factors")
+
+    def begin_totp(self, password: str | None, name: str) -> Record:
+        """The secret for an authenticator app; it counts after ``confirm_totp``."""
+        return self._record("POST", f"{AUTH}/factors/totp", {"password": password, "name": name})
+
+    def confirm_totp(self, factor_id: str, code: str) -> list[str]:
+        """Let it count; recovery codes, if it is the first."""
+        path = f"{_named('factors', factor_id)}/confirm"
+        return list(self._record("POST", path, {"code": code})["recovery_codes"])
+
+    def remove_factor(self, factor_id: str, password: str | None) -> None:
+        """Take a second factor away."""
+        self._caller.json("DELETE", _named("factors", factor_id), send={"password": password})
+
+    def renew_recovery_codes(self, password: str | None) -> list[str]:
+        """New recovery codes; the old ones are void."""
+        return list(self._record("POST", f"{AUTH}/recovery-codes", {"password": password})["recovery_codes"])
+
+    def clear_factors(self, user: str) -> Record:
+        """Take all second factors from a user (administrators)."""
+        return self._record("DELETE", f"{_named('users', user)}/factors")
+
+    def sessions(self, user: str = "") -> list[Record]:
+        """Sessions that are still good, newest first: one's own, or as an administrator another's."""
+        return list(self._record("GET", f"{AUTH}/sessions{_of(user)}")["sessions"])
+
+    def revoke_session(self, session_id: str) -> None:
+        """End a session."""
+        self._caller.json("DELETE", _named("sessions", session_id))
+
+    def revoke_other_sessions(self, user: str = "") -> int:
+        """End all of one's own but this one, or as an administrator all of another's; how many."""
+        return int(self._record("DELETE", f"{AUTH}/sessions{_of(user)}")["sessions"])
+
     def app_passwords(self) -> list[Record]:
         """One's own app passwords, without their secrets."""
         return list(self._record("GET", f"{AUTH}/app-passwords")["app_passwords"])
@@ -169,6 +210,10 @@ class Accounts:
     def _record(self, method: str, path: str, send: object = None) -> Record:
         found: Record = self._caller.json(method, path, send=send)
         return found
+
+
+def _of(user: str) -> str:
+    return f"?user={quote(user, safe='')}" if user else ""
 
 
 def _named(kind: str, name: str) -> str:

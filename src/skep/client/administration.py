@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from skep.base.errors import SkepError
 from skep.client.calls import Caller
@@ -49,6 +49,16 @@ class Administration:
     def revoke_agent(self, name: str) -> None:
         """Make an agent's key worthless and give up its store."""
         self._caller.json("DELETE", f"{AGENTS}/{quote(name, safe='')}")
+
+    def audit(self, *, user: str, action: str, before: int | None, limit: int) -> Record:
+        """Entries of the audit log, newest first: ``entries`` and the number to go on below (``next``)."""
+        asked = {"user": user, "action": action, "before": before, "limit": limit}
+        query = urlencode({name: value for name, value in asked.items() if value not in ("", None)})
+        return self._record("GET", f"{ADMIN}/audit?{query}")
+
+    def verify_audit(self, number: int | None, link: str | None) -> Record:
+        """Whether the audit log's chain holds, and still has the entry that was noted."""
+        return self._record("POST", f"{ADMIN}/audit/verify", {"number": number, "hash": link})
 
     def scheme(self) -> Record:
         """How new packs are coded."""

@@ -23,6 +23,7 @@ REVISIONS = (
     "0012",
     "0013",
     "0014",
+    "0015",
 )
 """Every schema revision, oldest first; a test compares them with the migrations."""
 HEAD = REVISIONS[-1]

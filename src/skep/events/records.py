@@ -212,6 +212,17 @@ class ShareEnded(Event, frozen=True, kw_only=True, tag="share-ended"):
     share_id: Id
 
 
+class AuditNoted(Event, frozen=True, kw_only=True, tag="audit-noted"):
+    """The audit log has a new entry. Kept elsewhere, these lines show when the log is cut or written anew."""
+
+    number: int
+    action: str
+    actor: str
+    subject: str
+    address: str
+    hash: bytes
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     HiveStarted,
     HiveStopping,
@@ -231,5 +242,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ShareGiven,
     ShareAnswered,
     ShareEnded,
+    AuditNoted,
 )
 """Every event there is."""

@@ -147,6 +147,7 @@ async def open_hive(
         hooks = SpaceHooks(filesystem)
         auth = Auth(db, keys, clock, AuthRules.from_settings(settings.auth), hooks=hooks, deletion=hooks)
         closing.push_async_callback(auth.close)
+        auth.tell = tell
         await auth.start()
 
         # who keeps it well

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from skep.base.errors import NotFound
+from skep.base.ids import Id
 from skep.frontends.api.auth_records import (
     AppPassword,
     Session,
@@ -12,6 +13,7 @@ from skep.frontends.api.auth_records import (
     Tokens,
     User,
     app_password_record,
+    id_or_name,
     session_record,
     ssh_key_record,
     tokens_record,
@@ -44,6 +46,18 @@ class NewAppPassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: str
     scopes: tuple[str, ...] = ("files:read", "files:write")
     expires_in_s: float | None = None
+
+
+class OfUser(msgspec.Struct, frozen=True, kw_only=True):
+    """``user``: another's, by id or name (administrators)."""
+
+    user: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How many sessions ended."""
+
+    sessions: int
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -91,9 +105,20 @@ async def change_password(call: Call, body: NewPassword) -> Tokens:
     return tokens_record(pair)
 
 
-async def list_sessions(call: Call) -> Sessions:
-    """List one's own sessions."""
-    return Sessions([session_record(s) for s in await call.services.auth.list_sessions(call.principal)])
+async def _user_id(call: Call, query: OfUser) -> Id | None:
+    """The user that a query names, if any."""
+    return (await call.services.auth.get_user(call.principal, id_or_name(query.user))).id if query.user else None
+
+
+async def list_sessions(call: Call, query: OfUser) -> Sessions:
+    """List one's own sessions; administrators also another's."""
+    found = await call.services.auth.list_sessions(call.principal, await _user_id(call, query))
+    return Sessions([session_record(session) for session in found])
+
+
+async def revoke_other_sessions(call: Call, query: OfUser) -> Ended:
+    """End all of one's own sessions but this one; administrators also all of another's."""
+    return Ended(await call.services.auth.revoke_other_sessions(call.principal, await _user_id(call, query)))
 
 
 async def revoke_session(call: Call) -> None:
@@ -142,6 +167,7 @@ OPERATIONS = (
     Operation("PATCH", "/api/auth/me", change_me, "account", TAG),
     Operation("POST", "/api/auth/password", change_password, "account", TAG),
     Operation("GET", "/api/auth/sessions", list_sessions, "account", TAG),
+    Operation("DELETE", "/api/auth/sessions", revoke_other_sessions, "account", TAG),
     Operation("DELETE", "/api/auth/sessions/{session_id}", revoke_session, "account", TAG, status=204),
     Operation("GET", "/api/auth/app-passwords", list_app_passwords, "account", TAG),
     Operation("POST", "/api/auth/app-passwords", create_app_password, "account", TAG, status=201),

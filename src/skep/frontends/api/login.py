@@ -24,12 +24,20 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``name`` may be the e-mail address; ``agent`` is shown in the list of sessions."""
+    """``name`` may be the e-mail address; ``agent`` is shown in the list of sessions; ``code``: of a second factor."""
 
     name: str
     password: str
     agent: str = ""
     scopes: list[str] | None = None
+    code: str | None = None
+
+
+class SecondFactor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``question`` that a login was answered with, and a code of an authenticator app or a recovery code."""
+
+    question: str
+    code: str
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,11 +57,23 @@ async def register(call: Call, body: Register) -> User:
 async def login(call: Call, body: Login) -> Tokens:
     """Begin a session with name and password.
 
-    After too many wrong passwords 429 says in Retry-After how long to wait.
+    Where the account has a second factor and no code came, the answer is 401 with the code ``second-factor-needed``:
+    its details have a ``question`` for ``/api/auth/login/second``. After too many wrong passwords 429 says in
+    Retry-After how long to wait.
     """
     agent = body.agent or (call.headers.text("user-agent") or "")[:200]
-    pair = await call.services.auth.login(body.name, body.password, agent, call.client, scopes=body.scopes)
+    pair = await call.services.auth.login(
+        body.name, body.password, agent, call.client, scopes=body.scopes, code=body.code
+    )
     return tokens_record(pair)
+
+
+async def login_second(call: Call, body: SecondFactor) -> Tokens:
+    """Begin the session that a login asked a second factor for.
+
+    Five wrong codes end the question: log in anew.
+    """
+    return tokens_record(await call.services.auth.answer(body.question, body.code, call.client))
 
 
 async def refresh(call: Call, body: Refresh) -> Tokens:
@@ -75,6 +95,7 @@ async def jwks(call: Call) -> dict[str, Any]:
 OPERATIONS = (
     Operation("POST", "/api/auth/register", register, None, TAG, status=201),
     Operation("POST", "/api/auth/login", login, None, TAG),
+    Operation("POST", "/api/auth/login/second", login_second, None, TAG),
     Operation("POST", "/api/auth/refresh", refresh, None, TAG),
     Operation("POST", "/api/auth/logout", logout, "", TAG, status=204),
     Operation("GET", "/api/auth/jwks", jwks, None, TAG),

@@ -55,6 +55,7 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
         "/api/agents/enrol",
         "/api/auth/register",
         "/api/auth/login",
+        "/api/auth/login/second",  # the question is the credential
         "/api/auth/refresh",
         "/api/auth/jwks",
         "/api/cloud/login/{provider}",  # a browser's: let in by a ticket, then by a cookie and the provider's state

@@ -1,0 +1,54 @@
+"""Tables of signing in that are beside ``schema.users``: factors, recovery codes, the audit log. Owned by ``auth``."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from skep.db.schema import BLOB, HASH, ID, INT, KEYTEXT, SHORT, TEXT, _column, _table
+
+# What a user proves beside the password. A TOTP secret is needed in the clear to check a code: sealed.
+factors = _table(
+    "factors",
+    _column("id", ID, primary_key=True),
+    _column("user_id", ID, index=True),
+    _column("kind", SHORT),  # totp | passkey
+    _column("name", KEYTEXT),
+    _column("credential_hash", HASH, null=True, unique=True),  # of a passkey's credential id
+    _column("sealed", BLOB),  # the TOTP secret; a passkey's credential id and public key
+    _column("counter", INT),  # totp: the last time step that was used; passkey: its last signature count
+    _column("created_us", INT),
+    _column("confirmed_us", INT, null=True),  # null: not proven yet, so it does not count
+    _column("last_used_us", INT, null=True),
+)
+recovery_codes = _table(
+    "recovery_codes",
+    _column("user_id", ID, primary_key=True),
+    _column("code_hash", HASH, primary_key=True),
+    _column("used_us", INT, null=True),
+    clustered=True,
+)
+# What was done to accounts and rights. Rows are only added; each one's hash covers the one before.
+audit_entries = _table(
+    "audit_entries",
+    _column("number", INT, primary_key=True, autoincrement=False),
+    _column("at_us", INT),
+    _column("action", SHORT),
+    _column("actor_id", ID, null=True),
+    _column("actor", KEYTEXT),
+    _column("subject_id", ID, null=True),
+    _column("subject", KEYTEXT),
+    _column("address", KEYTEXT),
+    _column("facts", TEXT),  # JSON
+    _column("hash", HASH),
+    sa.Index("ix_audit_entries_actor_id_number", "actor_id", "number"),
+    sa.Index("ix_audit_entries_subject_id_number", "subject_id", "number"),
+    clustered=True,
+)
+# Where the chain is: ``head`` is its newest entry, ``start`` the last one that was removed for its age.
+audit_ends = _table(
+    "audit_ends",
+    _column("name", SHORT, primary_key=True),
+    _column("number", INT),
+    _column("hash", HASH),
+    clustered=True,
+)
