@@ -24,7 +24,7 @@
     │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable,
     │   │   MachinesUnavailable
     │   └── ShuttingDown, TimedOut, ClientGone
-    ├── Unsuccessful → CommandFailed, BuildFailed, CertificateRefused, MachineRefused
+    ├── Unsuccessful → CommandFailed, BuildFailed, JobFailed, CertificateRefused, MachineRefused
     ├── LocalFailure            a file on the user's own machine cannot be read or written
     └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
                         DatabaseInUse, DataDirectoryInUse
@@ -586,6 +586,12 @@ class BuildFailed(Unsuccessful):
     """An image could not be made; ``details['last_lines']`` are the last that its build said."""
 
     code = "build-failed"
+
+
+class JobFailed(Unsuccessful):
+    """A job of a stack ended, or did not become well in time; the details have its last lines."""
+
+    code = "job-failed"
 
 
 class CertificateRefused(Unsuccessful):

@@ -28,6 +28,7 @@ from skep.crypto.hashing import digest
 from skep.deploy.engines.protocol import Builder
 from skep.deploy.engines.records import Image
 from skep.deploy.engines.trees import pack_tree, tree_ref
+from skep.deploy.stack.crossing import build_order
 from skep.deploy.stack.records import Build, Job, Stack
 
 Progress: TypeAlias = Callable[[str, str], Awaitable[None]]
@@ -47,13 +48,12 @@ class Images:
     async def build_all(self, stack: Stack, tree: Path, builder: Builder, progress: Progress) -> dict[str, Image]:
         """An image for each job that needs one, by the job's name; ``JOB/tls`` for certificates that a job brings.
 
-        Image jobs are first, then services, then the others, each in the order of the file. Raises BuildFailed,
-        BadInput (a file that the stack names is not in the tree), and what the builder raises: then the images that
-        were made before stay made.
+        Raises BuildFailed, InvalidStack (Dockerfiles that stand on each other), BadInput (a file that the stack names
+        is not in the tree), and what the builder raises: then the images that were made before stay made.
         """
         source = await asyncio.to_thread(tree_ref, tree)
         found: dict[str, Image] = {}
-        for job in _in_order(stack):
+        for job in await asyncio.to_thread(_in_order, stack, tree):
             if job.kind == "static":
                 found[job.name] = await asyncio.to_thread(self._files, tree, job)
             elif job.build is not None:
@@ -210,9 +210,10 @@ def recipes(stack: Stack, tree: Path) -> dict[str, str]:
     return found
 
 
-def _in_order(stack: Stack) -> Iterable[Job]:
-    for kinds in (("image",), ("service",), ("web", "worker", "cron", "static")):
-        yield from (job for job in stack.jobs if job.kind in kinds)
+def _in_order(stack: Stack, tree: Path) -> Iterable[Job]:
+    """What is built, each after what it stands on, and then all others."""
+    built = build_order(stack, tree)
+    return (*built, *(job for job in stack.jobs if job not in built))
 
 
 def _is_image_job(stack: Stack, name: str) -> bool:

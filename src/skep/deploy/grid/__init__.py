@@ -6,11 +6,12 @@ in a file and calls its owner's handlers.
 """
 
 from skep.deploy.grid.options import Options
-from skep.deploy.grid.records import BlockFacts, Candidate, CreateOrder, Decision, Move, ServerType, Slice
+from skep.deploy.grid.records import HERE, BlockFacts, Candidate, CreateOrder, Decision, Move, ServerType, Slice
 from skep.deploy.grid.slicegrid import SliceGrid
 from skep.deploy.stack.records import Size
 
 __all__ = [
+    "HERE",
     "BlockFacts",
     "Candidate",
     "CreateOrder",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from skep.base.errors import AlreadyExists, GridFull, InUse, NotFound
-from skep.deploy.grid.records import BlockFacts, Slice
+from skep.deploy.grid.records import HERE, BlockFacts, Slice
 from skep.deploy.stack.records import Size
 
 Vector = tuple[int, int, int]
@@ -61,7 +61,7 @@ class Block:
         """Why the slice cannot be here ("" if it can): closed, pin, tags, room or ports. Groups are the caller's."""
         if self.closed:
             return "takes no new slices"
-        if item.pinned and item.pinned != self.facts.id:
+        if item.pinned and item.pinned not in (HERE, self.facts.id):
             return f"pinned to {item.pinned}"
         if not item.tags <= self.facts.tags:
             return f"has no tag {', '.join(sorted(item.tags - self.facts.tags))}"
@@ -151,6 +151,12 @@ class Layout:
         item = self.home(slice_id).take(slice_id)
         del self.homes[slice_id]
         return item
+
+    def take_from(self, slice_id: str) -> Block:
+        """Remove the slice from its block; the block. Raises NotFound."""
+        block = self.home(slice_id)
+        self.take(slice_id)
+        return block
 
     def move(self, slice_id: str, target_id: str) -> None:
         """Put a slice elsewhere; the caller knows that it fits. Raises NotFound."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from skep.base.errors import AlreadyExists, BadInput, NotFound
 from skep.deploy.grid.layout import Block
 from skep.deploy.grid.place import candidates
-from skep.deploy.grid.records import BlockFacts, Decision, Move, Slice
+from skep.deploy.grid.records import HERE, BlockFacts, Decision, Move, Slice
 from skep.deploy.grid.state import BlockEntry, SliceEntry, State, ghost
 
 _CREDIT_MAX = 40.0
@@ -83,6 +85,8 @@ class Ledger:
     def reserve(self, item: Slice, block: Block, reason: str) -> SliceEntry:
         """Give the slice its share before it is started."""
         looked = candidates(self.layout, item)[:_CANDIDATES_KEPT]
+        if item.pinned == HERE:
+            item = msgspec.structs.replace(item, pinned=block.facts.id)
         self.layout.put(item, block.facts.id)
         entry = self.state.slices[item.id] = SliceEntry(slice=item, block=block.facts.id)
         self.block(block.facts.id).empty_since_s = None
@@ -95,6 +99,25 @@ class Ledger:
             self.layout.take(entry.slice.id)
         del self.state.slices[entry.slice.id]
         self._mark_empty(entry.block)
+
+    def swap(self, entry: SliceEntry, item: Slice) -> str:
+        """Another slice has the place of this one; why not ("" if it has)."""
+        old = entry.slice
+        if item.pinned == HERE:
+            item = msgspec.structs.replace(item, pinned=entry.block)
+        if entry.state != "lost":
+            block = self.layout.take_from(old.id)
+            closed, block.closed = block.closed, False
+            refusal = block.refusal(item)
+            block.closed = closed
+            kept = old if refusal else item
+            block.put(kept)
+            self.layout.homes[kept.id] = block.facts.id
+            if refusal:
+                return refusal
+        del self.state.slices[old.id]
+        self.state.slices[item.id] = SliceEntry(slice=item, block=entry.block, state=entry.state)
+        return ""
 
     def begin_copy(self, move: Move) -> None:
         """The slice has its share on the target, and a ghost where it is."""

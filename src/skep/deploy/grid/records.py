@@ -10,6 +10,7 @@ import msgspec
 
 from skep.deploy.stack.records import Size
 
+HERE = "*"  # pinned to the block that it will be put on
 UNMOVABLE = 1e9  # moving a service loses its connections and perhaps its data: in effect never
 
 
@@ -27,9 +28,9 @@ class Slice(msgspec.Struct, frozen=True):
     """One job's share of a block.
 
     ``tags`` must all be on the block. ``group`` names the job that replicas belong to: two of one group lie on
-    different blocks where that can be had. ``pinned`` is the id of the only block it may be on (its volume is there).
-    ``ports`` are fixed host ports (TCP), held alone. ``disruption`` is what moving it costs, 1 for a web job with
-    draining. ``image`` is preferred where it already lies.
+    different blocks where that can be had. ``pinned`` is the id of the only block it may be on (its volume is
+    there), HERE the first that it is put on. ``ports`` are fixed host ports (TCP), held alone. ``disruption`` is what
+    moving it costs, 1 for a web job with draining. ``image`` is preferred where it already lies.
     """
 
     id: str

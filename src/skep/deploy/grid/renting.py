@@ -17,7 +17,7 @@ from skep.base.logs import get_logger
 from skep.deploy.grid.layout import Block
 from skep.deploy.grid.ledger import Ledger
 from skep.deploy.grid.options import Options
-from skep.deploy.grid.records import BlockFacts, CreateOrder, ServerType, Slice
+from skep.deploy.grid.records import HERE, BlockFacts, CreateOrder, ServerType, Slice
 from skep.deploy.grid.state import StateFile
 from skep.deploy.stack.records import Size
 
@@ -37,7 +37,7 @@ class Renting:
 
     def order_for(self, item: Slice, *, can_create: bool) -> Block:
         """Order the cheapest server that takes the slice; what comes back is still being made. Raises GridFull."""
-        if item.pinned:
+        if item.pinned and item.pinned != HERE:
             raise GridFull(f"slice {item.id} is pinned to block {item.pinned}, which has no room for it")
         chosen = self._options.cheapest(item.size, item.tags)
         if chosen is None or not can_create:

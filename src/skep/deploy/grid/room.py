@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from skep.deploy.grid.layout import Block, Layout, fits
 from skep.deploy.grid.place import place
-from skep.deploy.grid.records import Move, Slice
+from skep.deploy.grid.records import HERE, Move, Slice
 
 TRIES = 48  # ejections that are tried for one slice
 CHAIN_TRIES = 12  # of those, how many may push a second slice on
@@ -74,7 +74,7 @@ def _ejections(layout: Layout, item: Slice, worth: float) -> list[tuple[Block, S
 def _admissible(block: Block, item: Slice) -> bool:
     return not (
         block.closed
-        or (item.pinned and item.pinned != block.facts.id)
+        or (item.pinned and item.pinned not in (HERE, block.facts.id))
         or not item.tags <= block.facts.tags
         or not fits(item.size, block.facts.size)
         or block.holds_group(item.group)

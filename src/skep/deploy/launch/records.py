@@ -49,6 +49,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     revision: str = ""
     by: str = ""
     created_us: int = 0
+    restored_from: int = 0
+    """The release that this one repeats; 0: none."""
 
     def scale_of(self, job: Job) -> int:
         """How many slices of the job run."""
@@ -164,6 +166,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.starts or self.ends)
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """How a slice runs on a block."""
+
+    bindings: tuple[Binding, ...] = ()
+    """Where its ports are reached."""
+    spec: JobSpec | None = None
+    """What its engine was given: the slice's spec with the image as this host calls it."""
+
+
 class SliceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One slice as the journal knows it: enough to start it elsewhere without its release."""
 
@@ -183,13 +194,13 @@ class SliceRecord(msgspec.Struct, frozen=True, kw_only=True):
     hook: str = ""
     unhook: str = ""
     state: SliceState = "new"
-    places: dict[str, tuple[Binding, ...]] = {}
-    """Block -> where its ports are reached there; two while it moves."""
+    places: dict[str, Place] = {}
+    """Block -> how it runs there; two while it moves."""
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
         """Where its ports are reached; on the block that it came to last."""
-        return next(reversed(self.places.values()), ())
+        return next(reversed(self.places.values()), Place()).bindings
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

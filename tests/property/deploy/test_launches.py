@@ -1,0 +1,270 @@
+"""Launches on memory engines: what each kind of launch does, and that all that is left agrees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from skep.base.errors import BadInput, NotFound
+from skep.deploy.launch.records import Deploy, Event, Plan, Request, Verdict
+from skep.deploy.stack.records import Job, Stack
+
+from .launch_stacks import ENDS, NEVER_WELL, shop
+from .launch_world import HQ, InlineExecutor, World, check_agreement, rest
+
+
+@pytest.fixture
+async def hq(tmp_path: Path) -> AsyncIterator[HQ]:
+    asyncio.get_running_loop().set_default_executor(InlineExecutor(1))
+    one = World(1, tmp_path / "images").hq()
+    await one.open()
+    yield one
+    await one.launcher.close()
+
+
+async def deploy(hq: HQ, stack: Stack) -> Verdict:
+    return await hq.launcher.deploy(Request(stack=stack, tree=hq.world.tree), hq.say)
+
+
+async def settled(hq: HQ) -> None:
+    await rest(hq)
+    await check_agreement(hq)
+
+
+async def ids(hq: HQ, job: str) -> set[str]:
+    return {one.id for one in await hq.journal.slices("shop") if (one.job, one.state) == (job, "live")}
+
+
+async def test_a_push_starts_all_of_it_and_the_same_again_touches_nothing(hq: HQ) -> None:
+    first = await deploy(hq, shop())
+    assert (first.ok, first.outcome, first.urls) == (True, "released", ("http://a.test/",))
+    await settled(hq)
+    before = await hq.journal.slices()
+    again = await deploy(hq, shop())
+    assert (again.outcome, again.release > first.release) == ("unchanged", True)
+    assert [one.id for one in await hq.journal.slices()] == [one.id for one in before]
+    assert hq.plans[-1].instructions == ()
+    await settled(hq)
+
+
+async def test_only_what_is_changed_is_replaced(hq: HQ) -> None:
+    await deploy(hq, shop())
+    db, mail, web = await ids(hq, "db"), await ids(hq, "mail"), await ids(hq, "web")
+    assert (await deploy(hq, shop(2))).ok
+    await settled(hq)
+    assert (await ids(hq, "db"), await ids(hq, "mail")) == (db, mail)
+    assert not await ids(hq, "web") & web
+
+
+async def test_a_service_keeps_its_address_so_that_nothing_else_is_touched(hq: HQ) -> None:
+    await deploy(hq, shop())
+    (old,) = [one for one in await hq.journal.slices() if one.job == "db"]
+    web = await ids(hq, "web")
+    assert (await deploy(hq, shop(db=3))).ok
+    await settled(hq)
+    (new,) = [one for one in await hq.journal.slices() if one.job == "db"]
+    assert new.id != old.id
+    assert (new.bindings, list(new.places)) == (old.bindings, list(old.places))
+    assert await ids(hq, "web") == web
+    assert hq.plans[-1].downtime == {"db": "restart"}
+
+
+async def test_a_push_of_variables_restarts_no_service_and_says_so(hq: HQ) -> None:
+    await deploy(hq, shop())
+    db, web = await ids(hq, "db"), await ids(hq, "web")
+    hq.world.environment["COLOUR"] = "green"
+    assert (await deploy(hq, shop())).ok
+    assert (await ids(hq, "db")) == db
+    await settled(hq)
+    assert not await ids(hq, "web") & web
+    assert any("db goes on" in note for note in hq.plans[-1].notes)
+    assert (await hq.launcher.restart("shop", ["db"], hq.say)).ok
+    await settled(hq)
+    assert await ids(hq, "db") != db
+
+
+@pytest.mark.parametrize(("run", "words"), [(ENDS, "ended 3 times"), (NEVER_WELL, "health probe")])
+async def test_a_job_that_is_not_well_leaves_the_old_release(hq: HQ, run: tuple[str, ...], words: str) -> None:
+    await deploy(hq, shop())
+    before = await hq.journal.slices()
+    verdict = await deploy(hq, shop(2, db=2, run=run, extra="fixed"))
+    assert (verdict.ok, verdict.job, verdict.outcome) == (False, "web", "failed")
+    assert words in verdict.reason
+    assert verdict.last_lines
+    after = await hq.journal.slices()
+    assert [(one.id, one.bindings) for one in after] == [(one.id, one.bindings) for one in before]
+    await settled(hq)
+
+
+async def test_a_router_that_refuses_leaves_the_old_release(hq: HQ) -> None:
+    await deploy(hq, shop())
+    verdict = await deploy(hq, shop(2, domain="refused.test"))
+    assert (verdict.ok, verdict.reason) == (False, "nginx: refused")
+    await settled(hq)
+
+
+async def test_a_fixed_port_is_handed_over_and_comes_back_when_that_fails(hq: HQ) -> None:
+    await deploy(hq, shop(extra="fixed"))
+    (old,) = await ids(hq, "fixed")
+    plan = await hq.launcher.plan(Request(stack=shop(2, extra="fixed"), tree=hq.world.tree), hq.say)
+    assert plan.downtime == {"web": "none", "fixed": "restart"}
+    assert (await deploy(hq, shop(2, extra="fixed"))).ok
+    (new,) = await ids(hq, "fixed")
+    assert new != old
+    await settled(hq)
+    assert not (await deploy(hq, shop(3, extra="fixed", run=ENDS))).ok
+    assert await ids(hq, "fixed") == {new}
+    await settled(hq)
+
+
+async def test_volumes_keep_a_job_where_it_is(hq: HQ) -> None:
+    await deploy(hq, shop(extra="files"))
+    homes = {block for one in await hq.journal.slices() if one.job == "files" for block in one.places}
+    assert len(homes) == 1
+    for version in (2, 3):
+        await deploy(hq, shop(version, extra="files"))
+        await settled(hq)
+    assert {block for one in await hq.journal.slices() if one.job == "files" for block in one.places} == homes
+    await hq.launcher.kill("shop", hq.say)
+    await settled(hq)
+    await deploy(hq, shop(4, extra="files"))
+    assert {block for one in await hq.journal.slices() if one.job == "files" for block in one.places} == homes
+
+
+async def test_scaling_touches_no_other_slice_and_outlives_pushes_until_the_file_changes(hq: HQ) -> None:
+    await deploy(hq, shop())
+    before = await ids(hq, "web")
+    assert (await hq.launcher.scale("shop", {"web": 4}, hq.say)).ok
+    assert await ids(hq, "web") > before
+    await settled(hq)
+    await deploy(hq, shop(2))
+    await settled(hq)
+    assert len(await ids(hq, "web")) == 4
+    await deploy(hq, shop(2, scale=1))
+    await settled(hq)
+    assert len(await ids(hq, "web")) == 1
+    assert (await hq.launcher.scale("shop", {"web": 0}, hq.say)).ok
+    await settled(hq)
+    with pytest.raises(NotFound, match="no job nothing"):
+        await hq.launcher.scale("shop", {"nothing": 1}, hq.say)
+    with pytest.raises(BadInput, match="service"):
+        await hq.launcher.scale("shop", {"db": 2}, hq.say)
+
+
+async def test_releases_come_back_without_building(hq: HQ) -> None:
+    for version in (1, 2, 3):
+        await deploy(hq, shop(version))
+    first = (await hq.journal.releases("shop"))[0]
+    verdict = await hq.launcher.rollback("shop", first.number, hq.say)
+    assert verdict.ok
+    await settled(hq)
+    current = await hq.journal.current("shop")
+    assert current is not None
+    assert (current.restored_from, current.images) == (first.number, first.images)
+    with pytest.raises(NotFound, match="kept are"):
+        await hq.launcher.rollback("shop", 999, hq.say)
+
+
+async def test_ten_releases_are_kept(hq: HQ) -> None:
+    for version in range(13):
+        await deploy(hq, shop(version % 9))
+    assert len(await hq.journal.releases("shop")) == 10
+
+
+async def test_killed_it_comes_back_and_removed_it_is_forgotten(hq: HQ) -> None:
+    await deploy(hq, shop())
+    assert (await hq.launcher.kill("shop", hq.say)).outcome == "killed"
+    await settled(hq)
+    assert not any(host.jobs for host in hq.world.hosts.values())
+    assert (await hq.launcher.rollback("shop", None, hq.say)).ok
+    await settled(hq)
+    assert (await hq.launcher.remove("shop", hq.say)).outcome == "removed"
+    await settled(hq)
+    assert await hq.journal.stacks() == ()
+    assert sum(len(host.volumes) for host in hq.world.hosts.values()) == 1
+    with pytest.raises(NotFound):
+        await hq.launcher.observe("shop")
+
+
+async def test_of_waiting_pushes_the_newest_wins(hq: HQ) -> None:
+    told: list[Event] = []
+
+    async def say(event: Event) -> None:
+        told.append(event)
+
+    requests = [Request(stack=shop(version), tree=hq.world.tree) for version in (1, 2, 3)]
+    first = asyncio.ensure_future(hq.launcher.deploy(requests[0], say))
+    while not await hq.journal.open_plans():
+        await asyncio.sleep(0)
+    verdicts = await asyncio.gather(first, *(hq.launcher.deploy(one, say) for one in requests[1:]))
+    assert [verdict.outcome for verdict in verdicts] == ["released", "superseded", "released"]
+    assert any(event.kind == "waiting" for event in told)
+    await settled(hq)
+    assert {one.spec.image for one in await hq.journal.slices() if one.job == "web"} == {"image:3"}
+
+
+async def test_a_push_whose_listener_goes_away_goes_on(hq: HQ) -> None:
+    async def say(event: Event) -> None:
+        raise RuntimeError("nobody is there")
+
+    task = asyncio.ensure_future(hq.launcher.deploy(Request(stack=shop(), tree=hq.world.tree), say))
+    while not await hq.journal.open_plans():
+        await asyncio.sleep(0)
+    task.cancel()
+    await settled(hq)
+    while await hq.journal.current("shop") is None:
+        await hq.clock.sleep(1.0)
+    await settled(hq)
+
+
+async def test_a_service_of_one_stack_serves_others(hq: HQ) -> None:
+    sharing = Stack(name="base", jobs=(_service("cache", shares=True),))
+    await deploy(hq, sharing)
+    user = Stack(
+        name="shop", jobs=(_service("cache", shared_from="cache"), Job(name="w", kind="worker", image="image:1"))
+    )
+    await deploy(hq, user)
+    records = await hq.journal.slices()
+    assert [(one.stack, one.job) for one in records] == [("base", "cache"), ("shop", "w")]
+    (port,) = records[0].bindings
+    assert records[1].spec.env["CACHE_PORT"] == f"tcp://127.0.0.1:{port.host_port}"
+
+
+def _service(name: str, **facts: object) -> Job:
+    (job,) = [one for one in shop().jobs if one.name == "db"]
+    changes: dict[str, object] = {"name": name, "volumes": (), **facts}
+    return Job(**{field: changes.get(field, getattr(job, field)) for field in job.__struct_fields__})  # type: ignore[arg-type]
+
+
+async def test_two_stacks_cannot_have_one_domain(hq: HQ) -> None:
+    await deploy(hq, shop())
+    verdict = await deploy(hq, shop(name="other"))
+    assert "a.test is stack shop's" in verdict.reason
+    assert await hq.journal.slices("other") == ()
+
+
+async def test_jobs_start_after_those_that_they_link_to(hq: HQ) -> None:
+    stack = shop()
+    first = Job(name="first", kind="worker", image="image:1")
+    linked = Job(name="linked", kind="worker", image="image:1", links=("first",))
+    await deploy(hq, Stack(name="shop", jobs=(linked, first, *stack.jobs)))
+    plan: Plan = hq.plans[-1]
+    order = [one.job for one in plan.instructions if isinstance(one, Deploy)]
+    assert order.index("first") < order.index("linked")
+    await settled(hq)
+
+
+async def test_hooks_run_for_each_port_when_a_slice_comes_and_goes(hq: HQ) -> None:
+    job = shop(extra="fixed").jobs[-1]
+    with_hook = Job(
+        **{**{field: getattr(job, field) for field in job.__struct_fields__}, "hook": "on", "unhook": "off"}
+    )
+    await deploy(hq, Stack(name="shop", jobs=(with_hook,)))
+    (slice_id,) = await ids(hq, "fixed")
+    assert hq.world.hooked == [f"on {slice_id} 2525"]
+    await hq.launcher.kill("shop", hq.say)
+    await settled(hq)
+    assert hq.world.hooked == [f"on {slice_id} 2525", f"off {slice_id} 2525"]
