@@ -188,6 +188,10 @@ class DigitalOceanDouble:
                 return {"account": {"droplet_limit": self.droplets_max, "status": "active"}}, 200
             case ("GET", "sizes"):
                 return self._paged(request, "sizes", [size(slug) for slug in SIZES]), 200
+            case ("GET", "images"):
+                return self._paged(request, "images", [_image("debian-12-x64")]), 200
+            case ("GET", "regions"):
+                return self._paged(request, "regions", [self._region(slug) for slug in REGIONS]), 200
             case ("GET", "droplets"):
                 return self._list(request), 200
             case ("POST", "droplets"):
@@ -340,13 +344,15 @@ class DigitalOceanDouble:
             "id": droplet.id, "name": droplet.name, "memory": memory, "vcpus": vcpus, "disk": droplet.disk,
             "locked": bool(droplet.busy_until_us), "status": droplet.status, "kernel": None,
             "created_at": _time(droplet.made_us), "features": ["private_networking"], "backup_ids": [],
-            "next_backup_window": None, "snapshot_ids": [], "image": _image(droplet), "volume_ids": [],
+            "next_backup_window": None, "snapshot_ids": [], "image": _image(droplet.image), "volume_ids": [],
             "size": size(droplet.size), "size_slug": droplet.size,
             "networks": {"v4": [private, public] if there else [], "v6": []},
-            "region": {"name": droplet.region.upper(), "slug": droplet.region, "features": ["metadata"],
-                       "available": True, "sizes": list(SIZES)},
+            "region": self._region(droplet.region),
             "tags": droplet.tags, "vpc_uuid": "760e09ef-dc84-11e8-981e-3cfdfeaae000",
         }  # fmt: skip
+
+    def _region(self, slug: str) -> dict[str, Any]:
+        return {"name": slug.upper(), "slug": slug, "features": ["metadata"], "available": True, "sizes": list(SIZES)}
 
     def _shown_action(self, action: _Action) -> dict[str, Any]:
         done = action.ends_us <= self.clock.now_us()
@@ -376,9 +382,9 @@ def size(slug: str) -> dict[str, Any]:
             "price_hourly": hourly, "regions": REGIONS, "available": True, "description": "Basic"}  # fmt: skip
 
 
-def _image(droplet: Droplet) -> dict[str, Any]:
+def _image(slug: str) -> dict[str, Any]:
     return {
-        "id": 63663980, "name": "12 x64", "distribution": "Debian", "slug": droplet.image, "public": True,
+        "id": 63663980, "name": "12 x64", "distribution": "Debian", "slug": slug, "public": True,
         "regions": REGIONS, "created_at": "2023-07-20T16:43:27Z", "type": "snapshot", "min_disk_size": 7,
         "size_gigabytes": 0.7, "description": "", "tags": [], "status": "available", "error_message": "",
     }  # fmt: skip
