@@ -24,10 +24,11 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8Ht8Z3j6yDWPBHQtOp/R9rZEfWvJtlBvVVk
 def account(**habits: Any) -> Iterator[tuple[DigitalOceanDouble, FakeClock, Any]]:
     clock = FakeClock(auto=True)
     double = DigitalOceanDouble(clock=clock, **habits)
+    token = double.token
     with double.served() as base_url:
 
         def open_driver() -> Any:
-            driver = libcloud.get_driver("digitalocean")(double.token, api_version="v2")
+            driver = libcloud.get_driver("digitalocean")(token, api_version="v2")
             driver.connection.base_url, driver.connection.secure = base_url, 0
             driver.connection.connect(base_url=base_url)
             return driver
