@@ -4,7 +4,8 @@ from skep.auth.access_keys import AccessGrant
 from skep.auth.audit import AuditEntry, AuditHead, Verified
 from skep.auth.core import internal_principal
 from skep.auth.factors import FactorInfo
-from skep.auth.hooks import DeletionHooks, UserHooks
+from skep.auth.hooks import DeletionHooks, RoomHooks, UserHooks
+from skep.auth.identity_providers import ClaimRules, ProviderInfo
 from skep.auth.records import (
     AccessKeyInfo,
     AppPasswordInfo,
@@ -38,6 +39,7 @@ __all__ = [
     "AuditHead",
     "Auth",
     "AuthRules",
+    "ClaimRules",
     "CreatedAccessKey",
     "CreatedAppPassword",
     "CreatedInvite",
@@ -51,6 +53,8 @@ __all__ = [
     "MemberInfo",
     "NewTotp",
     "Principal",
+    "ProviderInfo",
+    "RoomHooks",
     "SessionInfo",
     "SshKeyInfo",
     "TokenPair",

@@ -10,6 +10,7 @@ from skep.auth.app_passwords import drop_app_passwords
 from skep.auth.buckets import address_key
 from skep.auth.factors import drop_factors
 from skep.auth.groups import drop_memberships, set_member, the_group
+from skep.auth.identity_providers import drop_identities
 from skep.auth.invites import (
     drop_invites_by,
     insert_invite,
@@ -205,6 +206,7 @@ class Accounts(Logins):
                 drop_ssh_keys,
                 drop_access_keys,
                 drop_factors,
+                drop_identities,
                 drop_memberships,
                 drop_invites_by,
                 remove_user,

@@ -18,9 +18,10 @@ from skep.auth.buckets import Buckets, Familiar
 from skep.auth.factors import FactorKeys
 from skep.auth.groups import groups_of
 from skep.auth.hasher import Hasher
-from skep.auth.hooks import DeletionHooks, UserHooks
+from skep.auth.hooks import DeletionHooks, RoomHooks, UserHooks
 from skep.auth.keyring import RELOAD_S, RELOAD_UNKNOWN_S, Keyring, SigningKey, ensure_key, load_keyring
-from skep.auth.questions import Question
+from skep.auth.provider_calls import ProviderCalls
+from skep.auth.questions import AnyPasskey, Departure, PasskeyTicket, Question
 from skep.auth.records import GroupInfo, Principal, PrincipalKind, TokenPair, UserInfo
 from skep.auth.rules import AuthRules
 from skep.auth.scopes import ALL_SCOPES, effective_scopes
@@ -75,12 +76,14 @@ class AuthCore:
         *,
         hooks: UserHooks | None = None,
         deletion: DeletionHooks | None = None,
+        rooms: RoomHooks | None = None,
     ) -> None:
         self._db = db
         self._clock = clock
         self._rules = rules = rules or AuthRules()
         self._hooks = hooks
         self._deletion = deletion
+        self._rooms = rooms
         self._token_key = keys.token_key
         self._secrets_key = keys.secrets_key
         self._refresh_key = derive_key("skep auth refresh successor v1", keys.token_key)
@@ -104,6 +107,12 @@ class AuthCore:
         self._codes = Buckets(clock, capacity=CODE_ATTEMPTS, refill_s=CODE_WINDOW_S / CODE_ATTEMPTS)
         self._noted = Buckets(clock, capacity=FAILURES_NOTED_MAX, refill_s=1.0)
         self._questions: ShortLived[Question] = ShortLived(clock, lasts_s=QUESTION_S, prefix="skq_")
+        self._passkey_tickets: ShortLived[PasskeyTicket] = ShortLived(clock, lasts_s=QUESTION_S, prefix="skp_")
+        self._passkey_logins: ShortLived[AnyPasskey] = ShortLived(clock, lasts_s=QUESTION_S, prefix="skl_")
+        self._departures: ShortLived[Departure] = ShortLived(clock, lasts_s=600.0, prefix="sks_")
+        self._departures_of = Buckets(clock, capacity=60, refill_s=5.0)
+        self._tickets: ShortLived[Question] = ShortLived(clock, lasts_s=60.0, prefix="skt_")
+        self._provider_calls = ProviderCalls(clock)
         self._factor_keys = FactorKeys(keys.secrets_key, derive_key("skep auth recovery codes v1", keys.secrets_key))
         self._audit_key = derive_key("skep auth audit chain v1", keys.secrets_key)
         self.tell: Tell = tell_nobody

@@ -32,6 +32,14 @@ class UserHooks(Protocol):
         ...
 
 
+class RoomHooks(Protocol):
+    """Called when an identity provider tells how much room somebody has."""
+
+    def quota_told(self, tx: Transaction, user_id: Id, quota_bytes: int) -> None:
+        """A user's own space may hold so many bytes from now on."""
+        ...
+
+
 class DeletionHooks(Protocol):
     """Called while the row is still there. Raise InUse to refuse, saying what must go first."""
 

@@ -33,16 +33,19 @@ class AuthRules:
     """Wrong passwords for one name in ``login_window_s``; one client address has six times as many."""
     login_window_s: float = 300
     invite_s: float = 7 * 86_400
+    public_url: str = ""
+    """Where the hive is reached: what passkeys are bound to, and where links lead that are sent out."""
     audit_s: float = 0
     """How long entries of the audit log are kept; 0: for ever."""
 
     @classmethod
-    def from_settings(cls, settings: AuthSettings, *, issuer: str = "skep") -> AuthRules:
+    def from_settings(cls, settings: AuthSettings, *, issuer: str = "skep", public_url: str = "") -> AuthRules:
         """The rules that an operator's settings make; ``issuer`` names the hive in its tokens."""
         return cls(
             registration=settings.registration,
             issuer=issuer,
             audience=issuer,
+            public_url=public_url,
             access_token_s=settings.access_token_s,
             refresh_token_s=settings.refresh_token_s,
             verdict_cache_s=settings.verdict_cache_s,

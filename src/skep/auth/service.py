@@ -40,9 +40,9 @@ from skep.auth.keyring import add_key, purge_keys, rotate_if_due
 from skep.auth.opaque_tokens import new_app_password
 from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, GroupInfo, Principal
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
-from skep.auth.second_factor import SecondFactors
 from skep.auth.sessions import purge_sessions
 from skep.auth.signing import Signing
+from skep.auth.single_sign_on import SingleSignOn
 from skep.auth.ssh_access import SshAccess
 from skep.auth.users import the_user
 from skep.base.errors import BadInput, Forbidden, InUse, UserNotFound
@@ -66,7 +66,7 @@ class Maintained:
     rotated: bool
 
 
-class Auth(Accounts, SecondFactors, SshAccess, Signing, Auditing):
+class Auth(Accounts, SingleSignOn, SshAccess, Signing, Auditing):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,

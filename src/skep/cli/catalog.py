@@ -113,6 +113,7 @@ _section(
     session="Logins that are still good: see them, end them.",
     factor="Second factors of your account: authenticator apps, passkeys, recovery codes.",
 )
+_section("People", "sso_commands", sso="Identity providers through which people sign in (OpenID Connect).")
 _section("People", "audit_commands", audit="The audit log: who did what to accounts and rights.")
 _section("People", "ssh_commands", ssh_key="Keys with which programs sign in over SFTP.")
 _section("People", "s3_commands", s3="Access keys for S3 clients.")

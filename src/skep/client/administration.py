@@ -60,6 +60,18 @@ class Administration:
         """Whether the audit log's chain holds, and still has the entry that was noted."""
         return self._record("POST", f"{ADMIN}/audit/verify", {"number": number, "hash": link})
 
+    def identity_providers(self) -> list[Record]:
+        """Who vouches for people, and by which rules."""
+        return list(self._record("GET", f"{ADMIN}/identity-providers")["identity_providers"])
+
+    def add_identity_provider(self, send: Mapping[str, object]) -> Record:
+        """Let an identity provider vouch for people."""
+        return self._record("POST", f"{ADMIN}/identity-providers", dict(send))
+
+    def remove_identity_provider(self, name: str) -> None:
+        """Believe it no more."""
+        self._caller.json("DELETE", f"{ADMIN}/identity-providers/{quote(name, safe='')}")
+
     def scheme(self) -> Record:
         """How new packs are coded."""
         return self._record("GET", f"{ADMIN}/scheme")

@@ -24,6 +24,7 @@ REVISIONS = (
     "0013",
     "0014",
     "0015",
+    "0016",
 )
 """Every schema revision, oldest first; a test compares them with the migrations."""
 HEAD = REVISIONS[-1]

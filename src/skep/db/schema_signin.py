@@ -52,3 +52,48 @@ audit_ends = _table(
     _column("hash", HASH),
     clustered=True,
 )
+# Who vouches for people besides the hive itself (OpenID Connect), and whom each of them means by what.
+identity_providers = _table(
+    "identity_providers",
+    _column("id", ID, primary_key=True),
+    _column("name", SHORT, unique=True),
+    _column("issuer", TEXT),
+    _column("client_id", KEYTEXT),
+    _column("sealed_secret", BLOB, null=True),
+    _column("rules", TEXT),  # JSON: scopes, claims, groups, quotas
+    _column("created_us", INT),
+)
+identities = _table(
+    "identities",
+    _column("provider_id", ID, primary_key=True),
+    _column("subject", KEYTEXT, primary_key=True),
+    _column("user_id", ID, index=True),
+    _column("created_us", INT),
+    _column("last_used_us", INT),
+    clustered=True,
+)
+# Programs for which the hive itself vouches.
+oauth_clients = _table(
+    "oauth_clients",
+    _column("id", SHORT, primary_key=True),
+    _column("name", KEYTEXT),
+    _column("secret_hash", HASH, null=True),  # null: a program that cannot keep one
+    _column("redirect_uris", TEXT),  # JSON
+    _column("scopes", KEYTEXT),
+    _column("created_us", INT),
+)
+# The sessions that such programs were given, and the keys that sign what is said of people to them.
+client_sessions = _table(
+    "client_sessions",
+    _column("session_id", ID, primary_key=True),
+    _column("client_id", SHORT, index=True),
+    clustered=True,
+)
+identity_keys = _table(
+    "identity_keys",
+    _column("id", SHORT, primary_key=True),  # the JWK thumbprint, RFC 7638
+    _column("sealed_private", BLOB),
+    _column("public", TEXT),  # the JWK
+    _column("created_us", INT),
+    _column("retired_us", INT, null=True),
+)

@@ -47,6 +47,12 @@ class SpaceHooks:
         """Let the group's space be called like the group."""
         _rename(tx, "group", group_id, name)
 
+    def quota_told(self, tx: Transaction, user_id: Id, quota_bytes: int) -> None:
+        """Let the user's space hold what an identity provider says."""
+        space = spaces.of_owner(tx, "personal", user_id)
+        if space is not None and space.quota_bytes != quota_bytes:
+            spaces.set_quota(tx, space.id, quota_bytes)
+
     def user_deleting(self, tx: Transaction, user_id: Id, name: str) -> None:
         """Take the user's space away, and what they stored as chunks. Raises InUse while there are files or trash."""
         uploads.drop_of_user(tx, self._filesystem.books, user_id)

@@ -145,7 +145,8 @@ async def open_hive(
         stores.tell = chunks.tell = tell = Teller(hub, clock)
         filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
         hooks = SpaceHooks(filesystem)
-        auth = Auth(db, keys, clock, AuthRules.from_settings(settings.auth), hooks=hooks, deletion=hooks)
+        rules = AuthRules.from_settings(settings.auth, public_url=settings.server.public_url)
+        auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=hooks)
         closing.push_async_callback(auth.close)
         auth.tell = tell
         await auth.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from skep.auth import FactorInfo
@@ -64,6 +66,27 @@ class RecoveryCodes(msgspec.Struct, frozen=True):
     recovery_codes: list[str]
 
 
+class PasskeyBegun(msgspec.Struct, frozen=True):
+    """``options``: what ``navigator.credentials.create`` takes as ``publicKey``; ``ticket`` goes with its answer."""
+
+    ticket: str
+    options: dict[str, Any]
+
+
+class PasskeyMade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``ticket``, and what the browser made, as JSON."""
+
+    ticket: str
+    credential: dict[str, Any]
+
+
+class PasskeyAdded(msgspec.Struct, frozen=True):
+    """It counts at once; recovery codes come with the first factor."""
+
+    factor: Factor
+    recovery_codes: list[str]
+
+
 def factor_record(info: FactorInfo) -> Factor:
     """The JSON of a factor."""
     return Factor(text_of(info.id), info.kind, info.name, info.created_us, info.last_used_us)
@@ -85,6 +108,17 @@ async def confirm_totp(call: Call, body: TotpCode) -> RecoveryCodes:
     """Let an authenticator app count from now on; with the first factor come the recovery codes."""
     factor_id = call.id("factor_id", NotFound)
     return RecoveryCodes(await call.services.auth.confirm_totp(call.principal, factor_id, body.code))
+
+
+async def begin_passkey(call: Call, body: NewTotpFactor) -> PasskeyBegun:
+    """Begin to add a passkey; needs ``server.public_url``, to which passkeys are bound."""
+    return PasskeyBegun(*await call.services.auth.begin_passkey(call.principal, body.password, body.name))
+
+
+async def finish_passkey(call: Call, body: PasskeyMade) -> PasskeyAdded:
+    """Keep the passkey that the browser made."""
+    info, codes = await call.services.auth.finish_passkey(call.principal, body.ticket, body.credential)
+    return PasskeyAdded(factor_record(info), codes)
 
 
 async def remove_factor(call: Call, body: Again) -> None:
@@ -111,6 +145,8 @@ async def clear_factors(call: Call) -> User:
 OPERATIONS = (
     Operation("GET", "/api/auth/factors", list_factors, "account", TAG),
     Operation("POST", "/api/auth/factors/totp", begin_totp, "account", TAG, status=201),
+    Operation("POST", "/api/auth/factors/passkey", begin_passkey, "account", TAG),
+    Operation("POST", "/api/auth/factors/passkey/finish", finish_passkey, "account", TAG, status=201),
     Operation("POST", "/api/auth/factors/{factor_id}/confirm", confirm_totp, "account", TAG),
     Operation("DELETE", "/api/auth/factors/{factor_id}", remove_factor, "account", TAG, status=204),
     Operation("POST", "/api/auth/recovery-codes", renew_recovery_codes, "account", TAG),

@@ -40,6 +40,33 @@ class SecondFactor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     code: str
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``question`` that a login was answered with."""
+
+    question: str
+
+
+class PasskeyAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``question``, and what the browser's ``navigator.credentials.get`` gave, as JSON."""
+
+    question: str
+    credential: dict[str, Any]
+
+
+class NewPasskeyLogin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``agent`` is shown in the list of sessions."""
+
+    agent: str = ""
+    scopes: list[str] | None = None
+
+
+class PasskeyQuestion(msgspec.Struct, frozen=True):
+    """``options``: what ``navigator.credentials.get`` takes as ``publicKey``, as JSON."""
+
+    question: str
+    options: dict[str, Any]
+
+
 class Refresh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The refresh token of the pair before."""
 
@@ -76,6 +103,28 @@ async def login_second(call: Call, body: SecondFactor) -> Tokens:
     return tokens_record(await call.services.auth.answer(body.question, body.code, call.client))
 
 
+async def ask_passkey(call: Call, body: Asked) -> PasskeyQuestion:
+    """Ask what a passkey is to sign, to answer the question of a login with it."""
+    return PasskeyQuestion(body.question, await call.services.auth.ask_passkey(body.question))
+
+
+async def answer_passkey(call: Call, body: PasskeyAnswer) -> Tokens:
+    """Begin the session that a login asked a second factor for, with a passkey."""
+    return tokens_record(await call.services.auth.answer_passkey(body.question, body.credential, call.client))
+
+
+async def begin_passkey_login(call: Call, body: NewPasskeyLogin) -> PasskeyQuestion:
+    """Begin to log in with a passkey in place of name and password."""
+    agent = body.agent or (call.headers.text("user-agent") or "")[:200]
+    scopes = None if body.scopes is None else frozenset(body.scopes)
+    return PasskeyQuestion(*await call.services.auth.begin_passkey_login(agent, call.client, scopes=scopes))
+
+
+async def login_passkey(call: Call, body: PasskeyAnswer) -> Tokens:
+    """Begin a session with a passkey whose device has verified its user."""
+    return tokens_record(await call.services.auth.login_passkey(body.question, body.credential, call.client))
+
+
 async def refresh(call: Call, body: Refresh) -> Tokens:
     """Exchange a refresh token for a new pair; the old one is used up."""
     return tokens_record(await call.services.auth.refresh(body.refresh_token))
@@ -96,6 +145,10 @@ OPERATIONS = (
     Operation("POST", "/api/auth/register", register, None, TAG, status=201),
     Operation("POST", "/api/auth/login", login, None, TAG),
     Operation("POST", "/api/auth/login/second", login_second, None, TAG),
+    Operation("POST", "/api/auth/login/second/ask", ask_passkey, None, TAG),
+    Operation("POST", "/api/auth/login/second/passkey", answer_passkey, None, TAG),
+    Operation("POST", "/api/auth/login/passkey/ask", begin_passkey_login, None, TAG),
+    Operation("POST", "/api/auth/login/passkey", login_passkey, None, TAG),
     Operation("POST", "/api/auth/refresh", refresh, None, TAG),
     Operation("POST", "/api/auth/logout", logout, "", TAG, status=204),
     Operation("GET", "/api/auth/jwks", jwks, None, TAG),

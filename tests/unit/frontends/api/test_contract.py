@@ -55,6 +55,14 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
         "/api/agents/enrol",
         "/api/auth/register",
         "/api/auth/login",
+        "/api/auth/login/sso",  # a ticket that one browser was given
+        "/api/auth/sso",
+        "/api/auth/sso/{name}",
+        "/api/auth/sso/{name}/callback",
+        "/api/auth/login/second/ask",
+        "/api/auth/login/second/passkey",
+        "/api/auth/login/passkey/ask",
+        "/api/auth/login/passkey",
         "/api/auth/login/second",  # the question is the credential
         "/api/auth/refresh",
         "/api/auth/jwks",
