@@ -98,7 +98,15 @@ _section(
     fsck="Check that everything the hive knows of is there and whole.",
     workers="The hive's background work: scrubbing, repairing, collecting, snapshots.",
 )
-_section("Deploying", "stack_commands", stack="Stacks: what a quarry.yml declares.")
+_section("Deploying", "hq_commands", hq="HQ: where stacks are pushed to.")
+_section("Deploying", "stack_commands", stack="Stacks: what a quarry.yml declares, here and at HQ.")
+_section("Deploying", "servers_commands", servers="Servers: the hosts that stacks run on.")
+_section(
+    "Deploying",
+    "fleet_commands",
+    ps="What runs of all stacks, on which servers.",
+    grid="Draw the servers and what lies on them.",
+)
 _section(
     "People",
     "people_commands",

@@ -1,4 +1,4 @@
-"""``skep stack``: stack files on this machine."""
+"""``skep stack``: stack files, and stacks on this machine; those at HQ are in ``stack_hq_commands``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from skep.base.errors import BadInput, InvalidStack, LocalFailure
 from skep.cli.exits import DONE, FAILED
 from skep.cli.options import with_output
 from skep.cli.output import Output, shown, table
+from skep.cli.stack_hq_commands import COMMANDS
 
 _FILE_MAX_BYTES = 2 << 20
 
 
 @click.group()
 def stack() -> None:
-    """Stacks: what a quarry.yml declares."""
+    """Stacks: what a quarry.yml declares, here and at HQ."""
+
+
+for _command in COMMANDS:
+    stack.add_command(_command)
 
 
 def _read(path: Path) -> str:

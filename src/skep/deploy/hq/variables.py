@@ -41,6 +41,10 @@ class Variables:
             found[name] = open_record(self._key, entry.value, _bound(scope, name)).decode()
         return found
 
+    async def sealed(self, scope: str) -> dict[str, bytes]:
+        """All variables of a scope as they are kept."""
+        return {entry.key.rpartition("/")[2]: entry.value for entry in await self._store.list(f"env/{scope}/")}
+
     async def of_stack(self, stack: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """The global variables, those of the folder below, and the stack's."""
         below = {} if self._folder is None else await asyncio.to_thread(EnvFolder(self._folder, None, GLOBAL).values)

@@ -1,0 +1,46 @@
+"""``skep ps`` and ``skep grid``: what runs, and where it lies."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from skep.cli.hq_calling import HqCall, with_hq
+from skep.cli.output import Output, shown, table
+
+
+@click.command()
+@with_hq
+def ps(output: Output, hq: HqCall) -> None:
+    """What runs of all stacks, on which servers."""
+    found = hq.ask("ps")
+    output.value(found, lambda: slices_table(found) or "nothing runs yet: `git push` a repository with a quarry.yml")
+
+
+def slices_table(views: list[dict[str, Any]]) -> str:
+    """The slices of some stacks, as one table."""
+    rows = [
+        [
+            shown(view["stack"]),
+            shown(one["job"]),
+            shown(one["id"]),
+            shown(one["block"]) or "-",
+            one["state"] + (f" ({one['health']})" if one["health"] not in ("none", "healthy") else ""),
+            str(one["restarts"]),
+            " ".join(f"{b['address']}:{b['host_port']}" for b in one["bindings"]) or "-",
+        ]
+        for view in views
+        for one in view["slices"]
+    ]
+    return table(["stack", "job", "slice", "server", "state", "restarts", "reached at"], rows, right=["restarts"])
+
+
+@click.command()
+@with_hq
+def grid(output: Output, hq: HqCall) -> None:
+    """Draw the servers and what lies on them."""
+    told = hq.ask("grid", width=shutil.get_terminal_size((120, 40)).columns, colour=sys.stdout.isatty())
+    output.value(told["blocks"], told["text"].rstrip("\n"))
