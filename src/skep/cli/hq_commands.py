@@ -147,7 +147,13 @@ def _stacks(stack: str) -> str:
 @user.command("add")
 @click.argument("name")
 @click.option("--key", "keys", multiple=True, type=PUBLIC_KEY, help="A public key file; - reads one.")
-@click.option("--role", type=click.Choice(["read", "deploy", "admin"]), default="deploy", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["read", "deploy", "admin"]),
+    default="deploy",
+    show_default=True,
+    help="What they may do.",
+)
 @click.option("--stack", "stacks", multiple=True, help="For this stack alone; may be said again.")
 @with_hq
 def user_add(output: Output, hq: HqCall, name: str, keys: tuple[Path, ...], role: str, stacks: tuple[str, ...]) -> None:

@@ -88,7 +88,7 @@ def servers_add(
     skep servers add local
     """
     public_key = hq.ask("hq.status")["public_key"]
-    wanted = {
+    wanted: dict[str, Any] = {
         "engine": engine, "router": router, "tags": list(tags), "public": list(public), "price": price,
         "address": address, "fence": not no_fence,
     }  # fmt: skip

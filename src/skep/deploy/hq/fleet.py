@@ -251,7 +251,8 @@ class Fleet:
             async with places:
                 await self._watch(server)
 
-        await asyncio.gather(*map(one, self._ways.servers))
+        used = {block.facts.id for block in self._grid.blocks}
+        await asyncio.gather(*(one(server) for server in self._ways.servers if server.id in used))
 
     async def _watch(self, server: Server) -> None:
         alive = await self._answers(server)

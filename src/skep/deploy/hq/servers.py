@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -121,6 +122,12 @@ class Ways:
     def folder(self, server: Server, what: str) -> str:
         """A folder of ours on a server."""
         return str(self._own / what) if server.local else f"{self._settings.deploy.host_folder}/{what}"
+
+    def router_folder(self, server: Server) -> str:
+        """Where nginx has its files: beside the folder of jobs, which nginx's workers may not enter."""
+        if server.local and os.geteuid() != 0:
+            return str(self._own / "router")
+        return f"{self._settings.deploy.host_folder}-router"
 
     def engine(self, id: str) -> Engine:
         """What runs jobs on a server; the same one each time. Raises EngineUnavailable."""

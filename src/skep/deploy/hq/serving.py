@@ -35,13 +35,14 @@ from skep.deploy.hq.people import LOCAL_ADMIN, People, Person
 from skep.deploy.hq.pushes import Pushes
 from skep.deploy.hq.repositories import Repositories
 from skep.deploy.hq.routers import Routers
+from skep.deploy.hq.sealed_rows import SealedRows
 from skep.deploy.hq.servers import Ways
 from skep.deploy.hq.settings import HqSettings
 from skep.deploy.hq.sqlite_state import SqliteState
 from skep.deploy.hq.state import StateStore
 from skep.deploy.hq.variables import Variables
+from skep.deploy.launch.journal_rows import RowJournal
 from skep.deploy.launch.launcher import Launcher
-from skep.deploy.launch.sqlite_rows import SqliteJournal
 from skep.deploy.shell.protocol import ByteReader, ByteWriter
 
 log = get_logger("skep.hq")
@@ -85,8 +86,9 @@ class Hq:
         self._closing.push_async_callback(self.ways.close)
         rules = settings.grid
         self.grid = SliceGrid(clock=self.clock, file=folder.grid, autosize=rules.autosize, min=rules.min, max=rules.max)
-        self.journal = SqliteJournal(folder.journal, key)
-        self._closing.push_async_callback(self.journal.close)
+        rows = SealedRows(folder.journal, key)
+        self._closing.push_async_callback(rows.close)
+        self.journal = RowJournal(rows)
         self.routers = Routers(self.ways, settings, folder.root / "acme", self.clock)
         ground = HqGround(
             fleet=await fleet_name(self.store),
@@ -162,7 +164,7 @@ class Hq:
         self._tasks = [asyncio.ensure_future(self._care()), asyncio.ensure_future(self._tidy())]
 
     async def _listen_http(self) -> None:
-        if not self.settings.webhook.port and not self.settings.webhook.any_port:
+        if not self.settings.webhook.port:
             return
         from skep.deploy.hq.webhook import Webhook
 

@@ -66,6 +66,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     http_port: Port
     https_port: Port
+    user: str
     acme_directory: str
     acme_contact: str
     acme_ca_file: str

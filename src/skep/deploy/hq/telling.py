@@ -33,7 +33,7 @@ def lines_of(event: Event, *, price_a_month: str = "") -> list[str]:
         return []
     if event.kind == "plan" and event.plan is not None:
         return [*plan_lines(event.plan), *([f"  servers: {price_a_month}"] if price_a_month else [])]
-    sign = {"line": "     ", "begun": "---> ", "done": "     ", "failed": "!    ", "undoing": "<--- "}
+    sign = {"line": "     ", "begun": "---> ", "done": " ok  ", "failed": " !   ", "undoing": "<--- "}
     said = plain(event.text)
     if event.kind == "line" and event.job:
         said = f"{event.job} | {said}"
