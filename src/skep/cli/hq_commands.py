@@ -38,9 +38,9 @@ def _folder(given: Path | None) -> Any:
 )  # fmt: skip
 @with_output
 def hq_init(output: Output, folder: Path | None, name: str, keys: tuple[Path, ...]) -> None:
-    """Make an HQ on this machine: its folder, its keys, its settings, and you as its admin.
+    """Make an HQ on this machine, with you as its admin.
 
-    It needs git and no root. `skep hq serve` starts it.
+    It makes a folder with keys and settings. It needs git and no root. `skep hq serve` starts it.
     """
     import asyncio
 
@@ -78,9 +78,10 @@ def _keys_in(file: Path) -> list[str]:
 @click.option("--port", type=click.IntRange(0, 65_535), help="The SSH port, in place of what hq.toml says.")
 @with_output
 def hq_serve(output: Output, folder: Path | None, port: int | None) -> None:
-    """Run the HQ of this machine in the foreground, until SIGTERM or Ctrl-C.
+    """Run the HQ of this machine in the foreground.
 
-    What was pushed goes on running when HQ ends, and whatever a crash cut short is mended at the next start.
+    SIGTERM or Ctrl-C ends it. What was pushed goes on running when HQ ends, and whatever a crash cut short is
+    mended at the next start.
     """
     from skep.deploy.hq.program import serve
 
@@ -96,7 +97,7 @@ def hq_serve(output: Output, folder: Path | None, port: int | None) -> None:
 @hq.command("status")
 @with_hq
 def hq_status(output: Output, hq: HqCall) -> None:
-    """Say where HQ listens, what it deploys and with which key it comes to servers."""
+    """Say where HQ listens, and which key servers need."""
     told = hq.ask("hq.status")
     rows = [
         ["ports", ", ".join(f"{name} {port}" for name, port in told["ports"].items())],
@@ -112,8 +113,9 @@ def hq_status(output: Output, hq: HqCall) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @with_hq
 def hq_export(output: Output, hq: HqCall, folder: Path) -> None:
-    """Write what HQ knows as readable files into FOLDER on its machine: stacks, servers, grid.
+    """Write what HQ knows into FOLDER on its machine.
 
+    Readable files: stacks, servers, grid.
     The same stands in HQ's own folder, as it was a moment ago.
     """
     told = hq.ask("hq.export", folder=str(folder.absolute()))
@@ -157,7 +159,7 @@ def _stacks(stack: str) -> str:
 @click.option("--stack", "stacks", multiple=True, help="For this stack alone; may be said again.")
 @with_hq
 def user_add(output: Output, hq: HqCall, name: str, keys: tuple[Path, ...], role: str, stacks: tuple[str, ...]) -> None:
-    """Add somebody, or give them another role or a further key.
+    """Add somebody, or give them a role or a further key.
 
     \b
     skep hq user add ann --key ann.pub --role admin
@@ -204,9 +206,10 @@ def hook_ls(output: Output, hq: HqCall) -> None:
 @click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input; else HQ makes one.")
 @with_hq
 def hook_add(output: Output, hq: HqCall, stack: str, repository: str, branch: str, secret_stdin: bool) -> None:
-    """Deploy STACK whenever REPOSITORY says by webhook that its branch was pushed.
+    """Deploy STACK whenever REPOSITORY was pushed to.
 
-    The secret is shown once: give it to GitHub, Gitea or Forgejo with content type application/json.
+    The repository tells it by webhook. The secret is shown once: give it to GitHub, Gitea or Forgejo with content
+    type application/json.
     """
     secret = sys.stdin.readline(4096).strip() if secret_stdin else None
     told = hq.ask("hook.add", stack=stack, repository=repository, branch=branch, secret=secret)

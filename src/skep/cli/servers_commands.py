@@ -78,10 +78,11 @@ def servers_add(
     accept_new_host_keys: bool,
     prepared: bool,
 ) -> int:
-    """Let stacks run on these hosts: any Linux with SSH, or `local` for HQ's own machine.
+    """Let stacks run on these hosts.
 
-    You log in once, from here and with your own keys, to put HQ's key there (--prepared: it is there). HQ then looks
-    whether each will do, fences it together with the others (`skep locknet`), and shows what it is.
+    Any Linux with SSH will do, or `local` for HQ's own machine. You log in once, from here and with your own keys,
+    to put HQ's key there (--prepared: it is there). HQ then looks whether each will do, fences it together with the
+    others (`skep locknet`), and shows what it is.
 
     \b
     skep servers add root@10.0.0.11 root@10.0.0.12
@@ -153,7 +154,7 @@ def servers_rm(output: Output, hq: HqCall, server: str, force: bool, yes: bool) 
 @click.argument("server")
 @with_hq
 def servers_facts(output: Output, hq: HqCall, server: str) -> None:
-    """Look at a server again, and say what it is and what runs there."""
+    """Look at a server again, and say what it is."""
     one = hq.ask("servers.facts", id=server)
     rows = [*one["facts"], ["state", one["state"]], ["jobs", ", ".join(one["slices"]) or "none"]]
     warnings = "".join(f"\n{shown(text)}" for text in one["warnings"])
@@ -163,5 +164,5 @@ def servers_facts(output: Output, hq: HqCall, server: str) -> None:
 @servers.command("fence")
 @with_hq
 def servers_fence(output: Output, hq: HqCall) -> None:
-    """Bring the firewall's rules to all fenced servers anew."""
+    """Bring the firewall's rules to all servers anew."""
     output.value(hq.ask("servers.fence", say=output.note), "all rules are in force")

@@ -47,7 +47,10 @@ def stack_ls(output: Output, hq: HqCall) -> None:
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB=COUNT...")
 @with_hq
 def stack_scale(output: Output, hq: HqCall, name: str, jobs: tuple[str, ...]) -> int:
-    """Run so many slices of these jobs: `skep stack scale shop web=3`. Pushes keep the number."""
+    """Run so many slices of these jobs.
+
+    `skep stack scale shop web=3`: later pushes keep the number.
+    """
     wanted = {}
     for text in jobs:
         job, equals, count = text.partition("=")
@@ -64,7 +67,7 @@ def stack_scale(output: Output, hq: HqCall, name: str, jobs: tuple[str, ...]) ->
 @click.option("-n", "--tail", default=200, show_default=True, type=click.IntRange(0, 100_000), help="So many lines.")
 @with_hq
 def stack_logs(output: Output, hq: HqCall, name: str | None, job: str | None, follow: bool, tail: int) -> None:
-    """Print what the jobs of a stack have written, oldest first."""
+    """Print what the jobs of a stack have written."""
 
     def line(told: Mapping[str, Any]) -> None:
         output.value(told, f"{shown(told['slice'])} | {shown(told['text'])}")
@@ -79,7 +82,10 @@ def stack_logs(output: Output, hq: HqCall, name: str | None, job: str | None, fo
 )
 @with_hq
 def stack_rollback(output: Output, hq: HqCall, name: str | None, number: int | None) -> int:
-    """Run an earlier release again, without building it. The branch stays; the next push goes on from it."""
+    """Run an earlier release again, without building it.
+
+    The branch stays where it is; the next push goes on from it.
+    """
     return _ended(output, hq.ask("stack.rollback", say=output.step, stack=hq.stack(name), number=number))
 
 
@@ -88,7 +94,10 @@ def stack_rollback(output: Output, hq: HqCall, name: str | None, number: int | N
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @with_hq
 def stack_restart(output: Output, hq: HqCall, name: str, jobs: tuple[str, ...]) -> int:
-    """Replace the slices of these jobs by new ones of the same release; none named: all but services."""
+    """Replace the slices of these jobs by new ones.
+
+    They are of the same release; with no job named all are replaced but services.
+    """
     return _ended(output, hq.ask("stack.restart", say=output.step, stack=name, jobs=list(jobs)))
 
 
@@ -96,7 +105,7 @@ def stack_restart(output: Output, hq: HqCall, name: str, jobs: tuple[str, ...]) 
 @STACK
 @with_hq
 def stack_releases(output: Output, hq: HqCall, name: str | None) -> None:
-    """List the releases that are kept, and how the last launches ended."""
+    """List the releases that are kept."""
     told = hq.ask("stack.releases", stack=hq.stack(name))
     rows = [
         ["*" if one["number"] == told["current"] else "", str(one["number"]), one["revision"][:10] or "-",
@@ -112,7 +121,7 @@ def stack_releases(output: Output, hq: HqCall, name: str | None) -> None:
 @click.argument("job", required=False)
 @with_hq
 def stack_explain(output: Output, hq: HqCall, name: str | None, job: str | None) -> None:
-    """Say why the slices of a stack are where they are, and what would be chosen now."""
+    """Say why the slices of a stack are where they are."""
     found = hq.ask("stack.explain", stack=hq.stack(name), job=job)
     lines = []
     for one in found:
@@ -129,7 +138,10 @@ def stack_explain(output: Output, hq: HqCall, name: str | None, job: str | None)
 @click.argument("name", metavar="STACK")
 @with_hq
 def stack_kill(output: Output, hq: HqCall, name: str) -> int:
-    """End all jobs of a stack. Its releases stay: `skep stack rollback` starts it again, and so does a push."""
+    """End all jobs of a stack.
+
+    Its releases stay: `skep stack rollback` starts it again, and so does a push.
+    """
     return _ended(output, hq.ask("stack.kill", say=output.step, stack=name))
 
 
@@ -138,7 +150,10 @@ def stack_kill(output: Output, hq: HqCall, name: str) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_hq
 def stack_remove(output: Output, hq: HqCall, name: str, yes: bool) -> int:
-    """End a stack and forget it: releases, variables, what was pushed. Volumes stay on their servers."""
+    """End a stack and forget all of it.
+
+    Releases, variables and what was pushed go. Volumes stay on their servers.
+    """
     confirmed(f"Forget everything of {name}?", yes)
     return _ended(output, hq.ask("stack.remove", say=output.step, stack=name))
 
@@ -163,7 +178,9 @@ def stack_env(
     show: bool,
     restart: bool,
 ) -> int:
-    """List or change the variables of a stack; they are sealed at HQ, and win over the global ones.
+    """List or change the variables of a stack.
+
+    They are sealed at HQ, and win over the global ones.
 
     \b
     skep stack env shop                         names; with --show values, too
@@ -207,7 +224,10 @@ def _lines() -> list[str]:
 @click.option("--revision", default="HEAD", show_default=True, help="Which commit of this repository.")
 @with_hq
 def stack_plan(output: Output, hq: HqCall, name: str | None, revision: str) -> None:
-    """Say what a push of this repository would do: it is built at HQ, and nothing else is touched."""
+    """Say what a push of this repository would do.
+
+    It is built at HQ, and nothing else is touched.
+    """
     with _archive(revision) as body:
         told = hq.ask("stack.plan", say=output.step, body=body, stack=hq.stack(name))
     output.value(told["plan"], "\n".join(shown(line) for line in told["lines"]))
