@@ -47,8 +47,9 @@ async def move_shard(db: Database, chunks: ChunkService, pack_id: bytes, number:
         if pack is None or place is None or place.state != "ok" or place.store_id == target_id:
             return 0
         raw = await _read(chunks, pack, number, place.store_id)
-        await _put(chunks, shard_key(pack_id, number), raw, target_id)
-        moved = await db.write(lambda tx: _record(tx, pack_id, number, place.store_id, target_id, len(raw)))
+        async with chunks.on_their_way.putting(pack_id):
+            await _put(chunks, shard_key(pack_id, number), raw, target_id)
+            moved = await db.write(lambda tx: _record(tx, pack_id, number, place.store_id, target_id, len(raw)))
         chunks.packs.forget(pack_id)
         source = chunks.stores.get(place.store_id)
         if moved and source is not None:

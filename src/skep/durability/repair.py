@@ -249,6 +249,8 @@ class Repairer:
         async with self._turn:
             await self._tell_queued()
             rows, made = (await self._due())[: 1 if self._is_read else UNIT_PACKS], list[Attempt]()
+            if not rows:
+                return made
             began_s, sent_bytes, left = self._clock.monotonic_s(), self._chunks.counters.sent_bytes, iter(rows)
 
             async def go_on() -> None:
@@ -351,16 +353,17 @@ class Repairer:
         """Put the planned shards, record them, remove the ones that they replace elsewhere. What ``repair`` gives."""
         _, layout = await self._chunks.packs.places(pack.pack_id)
         buffer = SHARED_POOL.take(len(todo.rewrite) * layout.shard_payload_bytes)
-        with memoryview(buffer) as payloads:
-            shards = await self._coded(pack, todo, payloads)
-            put = await self._put_all(pack, todo, shards)
-            release_views([part for shard in shards for part in shard.parts if isinstance(part, memoryview)])
-        SHARED_POOL.give(buffer)
 
         def record(tx: Transaction) -> tuple[list[ShardPlace], bool]:
             return _record(tx, pack.pack_id, put), _finish(tx, pack.pack_id, todo.whole)
 
-        replaced, finished = await self._db.write(record)
+        with memoryview(buffer) as payloads:
+            shards = await self._coded(pack, todo, payloads)
+            async with self._chunks.on_their_way.putting(pack.pack_id):
+                put = await self._put_all(pack, todo, shards)
+                replaced, finished = await self._db.write(record)
+            release_views([part for shard in shards for part in shard.parts if isinstance(part, memoryview)])
+        SHARED_POOL.give(buffer)
         if len(self._rewritten) >= TOLD_MAX:
             self._rewritten.clear()  # of packs that were written and are not whole yet
         self._rewritten[pack.pack_id] = (len(put), sum(shard.size_bytes for shard, _ in put))

@@ -51,6 +51,7 @@ from skep.durability.records import ChunkPlaces, Content
 from skep.durability.shardwriter import PutShards, ShardWriter
 from skep.durability.storeset import StoreSet
 from skep.durability.thresholds import ThresholdBook
+from skep.durability.underway import Underway
 from skep.durability.writer import Groups, Steps, StreamWriter, check_digests
 from skep.events import Tell, tell_nobody
 from skep.events.records import ShardDamaged
@@ -108,8 +109,8 @@ class ChunkService:
             db, stores, self._keys.shard_key, self._threads, self.note_damage, self.options, self.counters, self.cache
         )
         self.reader = Reader(db, self.packs, self.options.read_ahead_bytes, Recent(self.options.recent_bytes))
-        self.on_their_way: set[bytes] = set()
-        """Packs whose shards are being put and whose rows are not committed."""
+        self.on_their_way = Underway()
+        """Packs whose shards are being put and whose rows are not committed: the sweep leaves them alone."""
         self._damage: dict[tuple[bytes, int], tuple[Id, str]] = {}
         self.tell: Tell = tell_nobody
         """Of what operators want to hear."""
@@ -349,11 +350,11 @@ class ChunkService:
             )
             if recorded is None:
                 await self._db.write(lambda tx: record(tx, closed, scheme, pool, outcome))
-                self.on_their_way.discard(pack_id)
+                self.on_their_way.remove(pack_id)
             else:
                 recorded.add_done_callback(lambda _: self._recorded(pack_id, recorded))
         except BaseException:
-            self.on_their_way.discard(pack_id)
+            self.on_their_way.remove(pack_id)
             raise
         self.counters.stored_bytes += size_bytes
         self.pools.any_owned = self.pools.any_owned or pool != HIVE
@@ -361,7 +362,7 @@ class ChunkService:
 
     def _recorded(self, pack_id: bytes, rows: asyncio.Future[None]) -> None:
         """The rows are committed, or their writers' commits, which came after them, have failed as well."""
-        self.on_their_way.discard(pack_id)
+        self.on_their_way.remove(pack_id)
         error = None if rows.cancelled() else rows.exception()
         if error is not None:
             _log.error("the rows of a pack were not recorded", pack=pack_id.hex(), error=str(error))

@@ -1,13 +1,13 @@
 """Sweep: shards that no row knows, as a crash between a put and its commit leaves them.
 
 What always holds: a shard goes only when no row has placed it on its store for the grace period,
-and its pack is not on its way.
+and its pack is not on its way (underway.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
@@ -81,9 +81,13 @@ class Sweeper:
             self._at[member.id] = ""  # it has its turn in the next round, the others have theirs now
             return 0
         now_us = self._clock.now_us()
-        unknown = {key: self._seen.get((member.id, key), now_us) for key in await self._unknown(member, page)}
-        due = [key for key, first_met_us in unknown.items() if now_us - first_met_us >= grace_us]
-        gone = set(await delete_shards(self._chunks, member, due))
+        named = {info.key: parsed for info in page if (parsed := parse_shard_key(info.key)) is not None}
+        with self._chunks.on_their_way.sweeping([pack_id for pack_id, _ in named.values()]) as sweeping:
+            found = await self._unknown(member, named, sweeping.packs)
+            unknown = {key: self._seen.get((member.id, key), now_us) for key in found}
+            due = [key for key, first_met_us in unknown.items() if now_us - first_met_us >= grace_us]
+            sweeping.only([named[key][0] for key in due])
+            gone = set(await delete_shards(self._chunks, member, due))
         self._met |= {(member.id, key): first_met_us for key, first_met_us in unknown.items() if key not in gone}
         removed = len(gone)
         self._at[member.id] = page[-1].key if len(page) == SWEEP_KEYS else ""
@@ -101,14 +105,11 @@ class Sweeper:
                     break
         return page
 
-    async def _unknown(self, member: Member, page: Sequence[ObjectInfo]) -> list[str]:
-        """Keys whose pack is not on its way and has no row that places them here.
-
-        In this order: a pack leaves the set of those on their way only after its rows are
-        committed, so one that is neither in the set nor, later, in the rows is garbage.
-        """
-        named = [(info.key, parsed) for info in page if (parsed := parse_shard_key(info.key)) is not None]
-        settled = [(key, parsed) for key, parsed in named if parsed[0] not in self._chunks.on_their_way]
+    async def _unknown(
+        self, member: Member, named: Mapping[str, tuple[bytes, int]], still: Collection[bytes]
+    ) -> list[str]:
+        """Keys of packs that are not on their way, and that no row places here."""
+        settled = [(key, parsed) for key, parsed in named.items() if parsed[0] in still]
 
         def work(tx: Transaction) -> list[str]:
             unknown = []

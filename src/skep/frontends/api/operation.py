@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -88,8 +89,13 @@ class Signature:
 
 
 def signature_of(operation: Operation) -> Signature:
-    """Read the annotations of an operation's handler. Resolves names, so call it late and once."""
-    hints = get_type_hints(operation.handler, include_extras=True)
+    """Read the annotations of an operation's handler. Resolves names, so call it late."""
+    return _signature(operation.handler)
+
+
+@lru_cache(maxsize=1024)
+def _signature(handler: Callable[..., Any]) -> Signature:
+    hints = get_type_hints(handler, include_extras=True)
     answer = hints.get("return")
     if get_origin(answer) is Answer:
         (answer,) = get_args(answer)

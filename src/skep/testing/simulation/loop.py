@@ -59,11 +59,31 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """What was given to the exception handler: every one is a mistake somewhere."""
         self._dies_after = dies_after
         self._numbers = itertools.count(1)
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self.set_task_factory(self._task)
         self.set_exception_handler(self._complain)
 
     def time(self) -> float:
         return self.world.monotonic_s
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.world.monotonic_s + delay, callback, *args, context=context)
 
     def _task(
         self, loop: asyncio.AbstractEventLoop, doing: Generator[Any, None, T] | Coroutine[Any, Any, T], **more: Any
@@ -115,14 +135,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         if self.dead:
             raise Died
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        self.world.monotonic_s += TURN_S
-        while scheduled and (not ready or scheduled[0]._when <= self.world.monotonic_s):
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                self.world.monotonic_s = max(self.world.monotonic_s, handle._when)
-                ready.append(handle)
+        ready, timers, world = self._ready, self._timers, self.world  # type: ignore[attr-defined]
+        world.monotonic_s += TURN_S
+        while timers and (not ready or timers[0][0] <= world.monotonic_s):
+            when_s, _, timer = heapq.heappop(timers)
+            if not timer.cancelled():
+                world.monotonic_s = max(world.monotonic_s, when_s)
+                ready.append(timer)
         if not ready:
             raise Broken("everybody waits for something that will never come")
         self.turns += 1
@@ -148,4 +167,4 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._ready.clear()  # type: ignore[attr-defined]
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self._timers.clear()

@@ -143,6 +143,10 @@ class Place:
     on_the_way: dict[Request, None] = field(default_factory=dict)
     late: list[tuple[float, str, str, Callable[[], object]]] = field(default_factory=list)
     """Requests that arrive when nobody waits for them any more: when, what, on which key."""
+    given: set[str] = field(default_factory=set)
+    """Keys that were ever put here, whatever it made of them."""
+    removed: set[str] = field(default_factory=set)
+    """Keys that the hive itself has deleted here and not put again."""
     truth: dict[str, bytes] = field(default_factory=dict)
     """Of all places: the digest of the one value of each key."""
 
@@ -156,6 +160,8 @@ class Place:
         if key not in self.objects:
             bisect.insort(self.keys, key)
         self.objects[key] = value
+        self.given.add(key)
+        self.removed.discard(key)
         self.recent.append((self.world.monotonic_s, key, True))
 
     def drop(self, key: str) -> None:
@@ -163,6 +169,12 @@ class Place:
         if self.objects.pop(key, None) is not None:
             del self.keys[bisect.bisect_left(self.keys, key)]
             self.recent.append((self.world.monotonic_s, key, False))
+
+    def remove(self, key: str) -> None:
+        """The effect of a delete that the hive asked for."""
+        if key in self.objects:
+            self.removed.add(key)
+        self.drop(key)
 
     def rot(self, key: str, chance: random.Random) -> None:
         """Flip one bit of what it holds."""
@@ -296,6 +308,7 @@ class SimulatedStore:
                 place.put(key, value)
                 return
             place.truth.setdefault(key, _digest(value))
+            place.given.add(key)
             kept = self._chance.choice((None, value[: len(value) // 2], _flipped(value, self._chance)))
             place.world.note(place.name, "lies about", key, "none" if kept is None else len(kept))
             if kept is not None:
@@ -329,7 +342,7 @@ class SimulatedStore:
 
     async def delete(self, key: str) -> None:
         check_key(key)
-        await self._ask("delete", key, lambda: self._place.drop(key), lambda: lambda: self._place.drop(key))
+        await self._ask("delete", key, lambda: self._place.remove(key), lambda: lambda: self._place.drop(key))
 
     async def list(self, prefix: str = "", after: str = "") -> AsyncIterator[ObjectInfo]:
         found = await self._ask("list", prefix, lambda: self._place.listing(prefix, after))

@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from skep.server.identity import make_identity
 from skep.stores.protocol import Store
 from skep.testing.hive import test_settings
 from skep.testing.simulation.database import SimulatedEngine
-from skep.testing.simulation.history import check_empty, settle
+from skep.testing.simulation.history import check_empty, check_rows, settle
 from skep.testing.simulation.loop import Died, SimulatedLoop
 from skep.testing.simulation.places import Place, SimulatedStore
 from skep.testing.simulation.sabotage import sabotaged
@@ -73,6 +73,7 @@ class Run:
 
     def __init__(self, seed: int, directory: Path, *, keep_trace: bool = False) -> None:
         self.world = World(seed, keep_trace=keep_trace)
+        self.directory = directory
         self.clock: Clock = WorldClock(self.world)
         self.places: list[Place] = []
         self.truth: dict[str, bytes] = {}
@@ -178,6 +179,7 @@ class Run:
             loop.end()
             for engine in self._engines:
                 engine.cut()
+        check_rows(self)
         if loop.complaints:
             raise Broken(f"left to the event loop: {loop.complaints[0]}")
         if not survived:
@@ -224,7 +226,8 @@ class Run:
         """Users and trouble until the users are done; then everything heals and is looked at."""
         hive = await self._open()
         for client in self.clients:
-            client.connect(hive.filesystem, self.people[client.user])
+            collect = partial(hive.keepers.collector.run, grace_s=0.0)
+            client.connect(hive.filesystem, self.people[client.user], collect)
         if self.world.plan.random() < 0.3:
             await settle(self, hive)
         around = [asyncio.ensure_future(each) for each in self.around(Trouble(self, hive))]
@@ -269,6 +272,13 @@ def _template() -> Path:
     return path
 
 
+@lru_cache(maxsize=1)
+def _leave_the_rest_alone() -> None:
+    """What the process needs anyway is not looked at again with every run."""
+    gc.collect()
+    gc.freeze()
+
+
 class _Nowhere(io.StringIO):
     """Where the hive's log goes."""
 
@@ -287,8 +297,7 @@ def run_seed(seed: int, *, keep_trace: bool = False, sabotage: str | None = None
     shutil.copyfile(_template(), directory / "skep.db")
     run = kind(seed, directory, keep_trace=keep_trace)
     configure_logs(run.settings.log, _Nowhere())
-    gc.collect()
-    gc.freeze()  # what the process needs anyway is not looked at again with every run
+    _leave_the_rest_alone()
     gc.disable()
     hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
@@ -309,7 +318,6 @@ def run_seed(seed: int, *, keep_trace: bool = False, sabotage: str | None = None
             gc.collect()
         return report
     finally:
-        gc.unfreeze()
         gc.enable()
         sys.unraisablehook = hook
         shutil.rmtree(directory, ignore_errors=True)

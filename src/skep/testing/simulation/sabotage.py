@@ -8,23 +8,25 @@ Each takes one of the rules away that ARCHITECTURE says always hold. They are pu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from skep.base.errors import SkepError
+from skep.base.errors import QuorumNotReached, SkepError
 from skep.base.ids import Id
 from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, HEADER_BYTES, ShardLayout
 from skep.chunks.pack import PackBuilder
 from skep.chunks.scheme import Scheme
-from skep.chunks.shard import Shard, _Checked
+from skep.chunks.shard import Shard, _Checked, encode_shards
 from skep.db import Transaction
+from skep.durability.leases import Leases
 from skep.durability.packreader import PackReader
 from skep.durability.placement import place
 from skep.durability.pools import Pool
 from skep.durability.recording import WrittenShard
-from skep.durability.service import ChunkService
+from skep.durability.service import ChunkService, Repoint
 from skep.durability.shardwriter import PutShards, ShardWriter
+from skep.durability.underway import Sweeping, Underway
 from skep.filesystem.core import Core
 from skep.stores.protocol import Buffer
 
@@ -111,6 +113,35 @@ async def _late(writer: ShardWriter, pack_id: bytes, shard: Shard, row: WrittenS
 
 _close_and_put = ChunkService._close_and_put
 
+
+def _forget_leases(self: Leases) -> int:
+    return self._epoch
+
+
+def _hold_up_nobody(self: Underway, packs: Collection[bytes]) -> AbstractContextManager[Sweeping]:
+    """All packs are the sweep's, whoever is putting shards of them."""
+    return nullcontext(Sweeping(Underway(), set(packs)))
+
+
+async def _repoint_first(
+    self: ChunkService, builder: PackBuilder, scheme: Scheme, pool: Pool, repoint: Repoint
+) -> None:
+    """Point the rows at the new pack, then store it."""
+    closed = builder.close()
+    shards = encode_shards(self.shard_key, closed, scheme)
+    where = place(closed.id, len(shards), shards[0].size_bytes, await self.stores.candidates())
+    rows = tuple(
+        WrittenShard(shard.number, store_id, shard.size_bytes, True)
+        for shard, store_id in zip(shards, where.stores, strict=False)
+    )
+    if len(rows) < len(shards):
+        raise QuorumNotReached("no room for a repack", stored=0, needed=len(shards))
+    outcome = PutShards(rows, where.spread)
+    await self._db.write(lambda tx: self._record_repacked(repoint, tx, closed, scheme, pool, outcome))
+    for shard, row in zip(shards, rows, strict=True):
+        await self._shards._try_put(closed.id, shard, row.store_id)
+
+
 Change = tuple[type, str, object]
 """A class, a method of it, what stands in for it."""
 
@@ -119,6 +150,9 @@ SABOTAGE: dict[str, tuple[Change, ...]] = {
     "a put that failed counts as stored": ((ShardWriter, "_try_put", _believe_the_put),),
     "writes are acknowledged before their shards are stored": ((ChunkService, "_close_and_put", _record_first),),
     "writes are acknowledged before they are committed": ((Core, "_commit", _commit_later),),
+    "collection forgets leases": ((Leases, "oldest", _forget_leases),),
+    "the sweep takes what is on its way": ((Underway, "sweeping", _hold_up_nobody),),
+    "repack points at a pack that is not stored yet": ((ChunkService, "write_repacked", _repoint_first),),
     "repair trusts what it reads": ((PackReader, "_verify", _verify_nothing), (_Checked, "block", _take_the_block)),
 }
 """What is done wrong."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from skep.base.errors import SkepError
 from skep.server.compose import Hive
+from skep.testing.simulation.history import check_rows
 from skep.testing.simulation.places import CALM, MOODS, Place
 from skep.testing.simulation.world import World
 
@@ -22,6 +23,9 @@ JUMP_MAX_S = 2 * 86_400.0
 """How far the wall clock is set in one go; all together stay below what the trash keeps."""
 JUMPS_MAX_S = 10 * 86_400.0
 LATE_POLL_S = 5.0
+LOOK_S = 15.0
+SWEEPS = 6
+"""In a row: one alone seldom meets a pack on its way."""
 WORKERS = ("gc", "repair", "scrub", "repack", "sweep", "audit", "snapshot", "stores", "retention", "digests")
 
 
@@ -46,11 +50,15 @@ class Trouble:
                 self._world.note("operator", action, "refused:", error.code)
 
     async def post(self, poll_s: float = LATE_POLL_S) -> None:
-        """Deliver late requests."""
+        """Deliver late requests, and look at the rows now and then."""
+        looked_s = self._world.monotonic_s
         while True:
             await asyncio.sleep(poll_s)
             for place in self._run.places:
                 place.deliver_late()
+            if self._world.monotonic_s - looked_s >= LOOK_S:
+                looked_s = self._world.monotonic_s
+                check_rows(self._run)
 
     def _some(self) -> Place:
         alive = [place for place in self._run.places if not place.dead]
@@ -134,6 +142,21 @@ class Trouble:
         await self.hive.keepers.rebalancer.start(plan.version)
         self._world.note("operator rebalances")
 
+    async def _upkeep(self) -> None:
+        """What ``skep gc`` does without a grace period, while everything goes on."""
+        keepers, what = self.hive.keepers, self._chance.choice(("collect", "sweep", "repack"))
+        self._world.note("operator begins to", what)
+        if what == "collect":
+            await keepers.collector.run(grace_s=0.0)
+        elif what == "sweep":
+            for _ in range(SWEEPS):
+                await keepers.sweeper.run()
+        else:
+            await keepers.repacker.run()
+        await asyncio.sleep(1.0)
+        check_rows(self._run)
+        self._world.note("operator ends to", what)
+
     async def _work(self) -> None:
         name = self._chance.choice(WORKERS)
         self.hive.workers.trigger(name)
@@ -152,7 +175,8 @@ _ACTIONS: dict[str, Callable[[Trouble], Awaitable[None]]] = {
     "drain": Trouble._drain,
     "rebalance": Trouble._rebalance,
     "work": Trouble._work,
+    "upkeep": Trouble._upkeep,
 }
-GENTLE = ("mood",) * 4 + ("storm",) * 2 + ("calm",) * 2 + ("work",) * 4
+GENTLE = ("mood",) * 4 + ("storm",) * 2 + ("calm",) * 2 + ("work",) * 3 + ("upkeep",) * 3
 HARSH = (*GENTLE, *("mood",) * 2, "jump", *("rot",) * 2, "forget", "old disk", "die", "drain", "rebalance", "work")
-WORN = ("storm", "rot", "forget", "old disk", "old disk", "die", "die", "work", "work", "calm", "mood")
+WORN = ("storm", "rot", "forget", "old disk", "old disk", "die", "die", "work", "upkeep", "calm", "mood")

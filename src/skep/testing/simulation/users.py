@@ -17,6 +17,7 @@ from skep.auth.records import Principal
 from skep.base.errors import NodeNotFound, NotFound, SkepError, StoreFull, Unavailable
 from skep.base.ids import Id
 from skep.filesystem import Filesystem
+from skep.filesystem.content import FileContent
 from skep.filesystem.records import BatchItem
 from skep.stores.protocol import Buffer
 from skep.testing.simulation.world import Broken, World
@@ -99,12 +100,13 @@ class Client:
         self._chance = world.chance_of(f"client {name}")
         self._filesystem: Filesystem | None = None
         self._who: Principal | None = None
+        self._collect: Callable[[], Awaitable[object]] | None = None
         self.done: dict[str, int] = {}
         """How often each kind of operation succeeded."""
 
-    def connect(self, filesystem: Filesystem, who: Principal) -> None:
-        """Use this life's hive."""
-        self._filesystem, self._who = filesystem, who
+    def connect(self, filesystem: Filesystem, who: Principal, collect: Callable[[], Awaitable[object]]) -> None:
+        """Use this life's hive; ``collect`` collects its garbage without a grace period."""
+        self._filesystem, self._who, self._collect = filesystem, who, collect
 
     @property
     def _fs(self) -> Filesystem:
@@ -290,6 +292,46 @@ class Client:
         if found != wanted:
             raise Broken(f"client {self.name}: {what} has {len(found)} bytes that are not the {len(wanted)} put there")
 
+    async def _get_going(self, files: Files) -> Doing | None:
+        """Read a file that is deleted for good meanwhile, and its garbage collected: what is being read stays."""
+        if not files.living:
+            return None
+        name = self._chance.choice(sorted(files.living))
+        body = self._pool.body(files.living[name][-1])
+        node = await self._fs.by_path(self._me, None, self._path(name))
+
+        async def act() -> None:
+            opened = await self._fs.open_path(self._me, None, self._path(name))
+            reading = asyncio.ensure_future(self._read_slowly(opened))
+            try:
+                await asyncio.sleep(self._chance.random() ** 2 * 0.1)
+                await self._fs.delete(self._me, node.id, permanently=True)
+                assert self._collect is not None
+                for _ in range(3):  # chunks, then packs
+                    await self._collect()
+                found = await reading
+            except BaseException:
+                reading.cancel()
+                await asyncio.wait([reading])
+                raise
+            if found is not None:
+                await self._compare(f"{name}, being deleted,", found, body)
+
+        return [files.with_file(name, None)], act()
+
+    async def _read_slowly(self, opened: FileContent) -> bytes | None:
+        """The content; None when the stores did not let us."""
+        parts = []
+        try:
+            async for part in opened.read():
+                parts.append(part)
+                await asyncio.sleep(self._chance.random() * 0.2)
+        except SkepError as error:
+            if not excused(error):
+                raise self._broken("reading what is being deleted", error) from error
+            return None
+        return b"".join(parts)
+
     async def _get_old(self, files: Files) -> Doing | None:
         if not files.living:
             return None
@@ -398,6 +440,7 @@ class Client:
         "batch": _batch,
         "get": _get,
         "get old": _get_old,
+        "get going": _get_going,
         "delete": _delete,
         "restore": _restore,
         "purge": _purge,
@@ -409,8 +452,8 @@ class Client:
 
 Doing: TypeAlias = tuple[list[Files], Awaitable[None]]
 OPERATIONS = (
-    *("put",) * 8, *("get",) * 6, "get old", *("batch",) * 2, *("delete",) * 3, "restore", "purge", "move", "copy",
-    "restore version",
+    *("put",) * 9, *("get",) * 6, "get old", *("get going",) * 2, *("batch",) * 2, *("delete",) * 3, "restore", "purge",
+    "move", "copy", "restore version",
 )  # fmt: skip
 
 
