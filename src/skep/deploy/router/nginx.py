@@ -128,12 +128,17 @@ class NginxRouter:
         return tuple(found)
 
     async def drained(self, timeout_s: float) -> bool:
-        """Wait until no worker is left that knows older sites; False when some still finish responses after that."""
+        """Wait until no worker is left that knows older sites; False when some still finish responses after that.
+
+        Workers that begin to leave later, by later changes, know what is served now: they are not waited for.
+        """
         deadline_s = self._clock.monotonic_s() + timeout_s
-        while any(worker.leaving for worker in await self.workers()):
+        leaving = {worker.pid for worker in await self.workers() if worker.leaving}
+        while leaving:
             if self._clock.monotonic_s() >= deadline_s:
                 return False
             await self._clock.sleep(_POLL_S)
+            leaving &= {worker.pid for worker in await self.workers() if worker.leaving}
         return True
 
     # --- Changing -----------------------------------------------------------------------------
