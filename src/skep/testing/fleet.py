@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import BadInput, EngineUnavailable
 from skep.deploy.build.images import Images
@@ -180,3 +182,26 @@ def app(python: str, *, version: object = 1, scale: int = 2, start_s: float = 0.
 
 async def silent(event: Event) -> None:
     """Nobody listens."""
+
+
+class FileRows:
+    """Rows of a journal in one file, replaced whole and durably: for programs that are killed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: dict[str, bytes] = {}
+
+    async def load(self) -> dict[str, bytes]:
+        """As ``Rows`` says."""
+        if self._path.exists():
+            self._rows = msgspec.json.decode(self._path.read_bytes(), type=dict[str, bytes])
+        return dict(self._rows)
+
+    async def apply(self, changes: Mapping[str, bytes | None]) -> None:
+        """As ``Rows`` says."""
+        rows = {**self._rows, **{key: value for key, value in changes.items() if value is not None}}
+        for key, value in changes.items():
+            if value is None:
+                rows.pop(key, None)
+        await LocalRunner().put(msgspec.json.encode(rows), str(self._path), mode=0o600)
+        self._rows = rows
