@@ -128,7 +128,6 @@ class Fleet:
         self.grid = SliceGrid(file=folder / "grid.json", clock=self.clock)
         self.launcher = Launcher(self, limits)
         self._size = size
-        self._trees = 0
 
     async def open(self) -> None:
         """Recover, and use all hosts."""
@@ -164,15 +163,17 @@ class Fleet:
 
     def request(self, stack: str, text: str, files: Mapping[str, str] | None = None) -> Request:
         """A push of a tree with this stack file, the loaded app and more files."""
-        self._trees += 1
-        tree = self.folder / "trees" / str(self._trees)
-        tree.mkdir(parents=True)
+        trees = self.folder / "trees"
+        trees.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(path.name) for path in trees.iterdir()), default=0)
+        tree = trees / str(number)
+        tree.mkdir()
         shutil.copyfile(Path(load_app.__file__), tree / "load_app.py")
         (tree / "quarry.yml").write_text(text)
         for name, content in (files or {}).items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(content)
-        return Request(stack=read_stack(text, stack), tree=tree, revision=str(self._trees))
+        return Request(stack=read_stack(text, stack), tree=tree, revision=str(number))
 
 
 def app(python: str, *, version: object = 1, scale: int = 2, start_s: float = 0.0, domain: str = "app.test") -> str:
