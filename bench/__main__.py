@@ -27,6 +27,7 @@ from bench.live_streams import live_streams
 from bench.memory import memory
 from bench.pipeline import pipeline
 from bench.plan import Plan, plan
+from bench.push import push
 from bench.s3 import s3
 from bench.slow_clients import slow_clients
 from bench.small_files import small_files
@@ -48,6 +49,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "webdav": webdav,
     "agent-links": agent_links,
     "grid": grid,
+    "push": push,
     "keeping": keeping,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
