@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from skep.auth.access_keys import AccessGrant
 from skep.auth.audit import NOBODY, Party, append, ensure_ends
@@ -21,7 +22,7 @@ from skep.auth.hasher import Hasher
 from skep.auth.hooks import DeletionHooks, RoomHooks, UserHooks
 from skep.auth.keyring import RELOAD_S, RELOAD_UNKNOWN_S, Keyring, SigningKey, ensure_key, load_keyring
 from skep.auth.provider_calls import ProviderCalls
-from skep.auth.questions import AnyPasskey, Departure, PasskeyTicket, Question
+from skep.auth.questions import AnyPasskey, Departure, PageSession, PasskeyTicket, Question
 from skep.auth.records import GroupInfo, Principal, PrincipalKind, TokenPair, UserInfo
 from skep.auth.rules import AuthRules
 from skep.auth.scopes import ALL_SCOPES, effective_scopes
@@ -113,6 +114,11 @@ class AuthCore:
         self._departures_of = Buckets(clock, capacity=60, refill_s=5.0)
         self._tickets: ShortLived[Question] = ShortLived(clock, lasts_s=60.0, prefix="skt_")
         self._provider_calls = ProviderCalls(clock)
+        self._pages: ShortLived[PageSession] = ShortLived(clock, lasts_s=900.0, prefix="skw_")
+        self._codes_given: ShortLived[Any] = ShortLived(clock, lasts_s=60.0, prefix="skc_")
+        self._codes_used: ShortLived[Id] = ShortLived(clock, lasts_s=600.0, prefix="")
+        self._devices: ShortLived[Any] = ShortLived(clock, lasts_s=600.0, prefix="skd_")
+        self._user_codes: ShortLived[str] = ShortLived(clock, lasts_s=600.0, prefix="")
         self._factor_keys = FactorKeys(keys.secrets_key, derive_key("skep auth recovery codes v1", keys.secrets_key))
         self._audit_key = derive_key("skep auth audit chain v1", keys.secrets_key)
         self.tell: Tell = tell_nobody

@@ -52,3 +52,14 @@ class Departure:
     cookie: str = field(repr=False)
     redirect_uri: str
     following: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageSession:
+    """Who sits before the hive's own pages. ``form``: what a form of theirs must bring."""
+
+    user_id: Id
+    epoch: int
+    name: str
+    form: str = field(repr=False)
+    at_us: int

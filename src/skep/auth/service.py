@@ -23,6 +23,8 @@ from skep.auth.app_passwords import (
 )
 from skep.auth.audit import prune
 from skep.auth.auditing import Auditing
+from skep.auth.clients import purge_client_sessions
+from skep.auth.devices import Devices
 from skep.auth.groups import (
     drop_member,
     group_detail,
@@ -42,7 +44,6 @@ from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, 
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
 from skep.auth.sessions import purge_sessions
 from skep.auth.signing import Signing
-from skep.auth.single_sign_on import SingleSignOn
 from skep.auth.ssh_access import SshAccess
 from skep.auth.users import the_user
 from skep.base.errors import BadInput, Forbidden, InUse, UserNotFound
@@ -66,7 +67,7 @@ class Maintained:
     rotated: bool
 
 
-class Auth(Accounts, SingleSignOn, SshAccess, Signing, Auditing):
+class Auth(Accounts, Devices, SshAccess, Signing, Auditing):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,
@@ -253,8 +254,10 @@ class Auth(Accounts, SingleSignOn, SshAccess, Signing, Auditing):
         keep_s = self._rules.audit_s
 
         def keep_up(tx: Transaction) -> Maintained:
+            sessions = purge_sessions(tx)
+            purge_client_sessions(tx)
             return Maintained(
-                sessions=purge_sessions(tx),
+                sessions=sessions,
                 invites=purge_invites(tx),
                 app_passwords=purge_app_passwords(tx),
                 access_keys=purge_access_keys(tx),

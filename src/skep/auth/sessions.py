@@ -159,6 +159,13 @@ def find_session(tx: Transaction, session_id: Id) -> SessionRow | None:
     return _row(found) if found else None
 
 
+def find_refresh(tx: Transaction, refresh_token: str) -> SessionRow | None:
+    """The session of its newest refresh token, or of the one before."""
+    shown = secret_hash(refresh_token)
+    found = tx.one(_BY_REFRESH, {"for_hash": shown}) or tx.one(_BY_PREVIOUS, {"for_hash": shown})
+    return _row(found) if found else None
+
+
 def list_session_rows(tx: Transaction, user_id: Id) -> list[SessionRow]:
     """A user's sessions that are still good, newest first."""
     return [_row(found) for found in tx.rows(_OF_USER, {"user": user_id, "now": tx.now_us, "page": SESSIONS_MAX})]

@@ -38,10 +38,15 @@ class ShortLived(Generic[T]):
     def put(self, entry: T) -> str:
         """Remember something; its name."""
         name = self._prefix + base64.urlsafe_b64encode(random_bytes(32)).rstrip(b"=").decode()
+        self.put_as(name, entry)
+        return name
+
+    def put_as(self, name: str, entry: T) -> None:
+        """Remember something under a name of the caller's."""
+        self._entries.pop(name, None)
         self._entries[name] = (self._now_s() + self._lasts_s, entry)
         while len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
-        return name
 
     def get(self, name: str) -> T | None:
         """What has this name, if it has not ended."""

@@ -69,6 +69,12 @@ class Verdicts(Generic[T]):
         for key in tuple(self._by_user.get(user_id, ())):
             self._forget(key)
 
+    def clear(self) -> None:
+        """Forget every verdict."""
+        self.voids += 1
+        self._entries.clear()
+        self._by_user.clear()
+
     def _forget(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         if entry is None:

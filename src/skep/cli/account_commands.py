@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from skep.base.errors import SecondFactorNeeded, SkepError
 from skep.cli.certificates import fingerprint_option, trusted
+from skep.cli.connecting import open_hive
 from skep.cli.credentials import CredentialFile, Login, credentials_path
 from skep.cli.options import with_hive, with_output
 from skep.cli.output import Output, human_size, shown
@@ -19,10 +22,17 @@ from skep.client.sessions import Tokens
 @click.option("-u", "--user", metavar="NAME", help="Who you are (asked for if left out).")
 @stdin_option
 @click.option("--code", help="A code of your authenticator app, or a recovery code (asked for where one is needed).")
+@click.option("--device", is_flag=True, help="Show a code to be allowed in a browser, here or elsewhere; no password.")
 @fingerprint_option
 @with_output
 def login(
-    output: Output, url: str, user: str | None, password_stdin: bool, code: str | None, fingerprint: str | None
+    output: Output,
+    url: str,
+    user: str | None,
+    password_stdin: bool,
+    code: str | None,
+    device: bool,
+    fingerprint: str | None,
 ) -> None:
     """Log in to a hive and remember it.
 
@@ -34,13 +44,31 @@ def login(
       skep login http://127.0.0.1:8080
       skep login https://hive.example --user ann --password-stdin < password.txt
       skep login https://192.168.1.7:8080 --fingerprint AB:CD:...
+      skep login https://hive.example --device
     """
     pin = trusted(url, fingerprint)
+    if device:
+        _login_by_device(output, url, pin)
+        return
     with Hive.connect(url, None, sha256=pin) as hive:
         name = user if user is not None else asked_name()
         tokens = _logged_in(hive, name, password(password_stdin), code)
         CredentialFile(credentials_path()).put(Login(hive.url, name, tokens, pin))
         output.value({"hive": hive.url, "user": name}, f"logged in to {hive.url} as {shown(name)}")
+
+
+def _login_by_device(output: Output, url: str, pin: str | None) -> None:
+    """Log in by a code that somebody allows in a browser."""
+    with Hive.connect(url, None, sha256=pin) as hive:
+        asked = hive.device_login.begin()
+        print(f"open {asked.where} in a browser and type {asked.user_code}\nor open {asked.link}", file=sys.stderr)
+        tokens = hive.device_login.wait(asked)
+        file = CredentialFile(credentials_path())
+        file.put(Login(hive.url, "", tokens, pin))
+    with open_hive(hive.url) as known:
+        name = known.accounts.me()["name"]
+    file.put(Login(hive.url, name, file.chosen(hive.url).tokens, pin))
+    output.value({"hive": hive.url, "user": name}, f"logged in to {hive.url} as {shown(name)}")
 
 
 def _logged_in(hive: Hive, name: str, secret: str, code: str | None) -> Tokens:
@@ -96,8 +124,6 @@ def passwd(output: Output, hive_url: str | None, password_stdin: bool) -> None:
 
     App passwords stay: `skep app-password ls` shows them.
     """
-    from skep.cli.connecting import open_hive
-
     file = CredentialFile(credentials_path())
     known = file.chosen(hive_url)
     with open_hive(known.url) as hive:
@@ -115,8 +141,6 @@ def logout(output: Output, hive_url: str | None) -> None:
 
     A hive that does not answer is forgotten all the same.
     """
-    from skep.cli.connecting import open_hive
-
     file = CredentialFile(credentials_path())
     known = file.chosen(hive_url)
     with open_hive(known.url) as hive:

@@ -122,6 +122,7 @@ _section(
     factor="Second factors of your account: authenticator apps, passkeys, recovery codes.",
 )
 _section("People", "sso_commands", sso="Identity providers through which people sign in (OpenID Connect).")
+_section("People", "program_access_commands", client="Programs to which the hive vouches for people (OAuth, OIDC).")
 _section("People", "audit_commands", audit="The audit log: who did what to accounts and rights.")
 _section("People", "ssh_commands", ssh_key="Keys with which programs sign in over SFTP.")
 _section("People", "s3_commands", s3="Access keys for S3 clients.")

@@ -60,6 +60,18 @@ class Administration:
         """Whether the audit log's chain holds, and still has the entry that was noted."""
         return self._record("POST", f"{ADMIN}/audit/verify", {"number": number, "hash": link})
 
+    def programs(self) -> list[Record]:
+        """The programs for which the hive vouches."""
+        return list(self._record("GET", f"{ADMIN}/programs")["programs"])
+
+    def add_program(self, send: Mapping[str, object]) -> Record:
+        """Register a program; its ``secret`` is told once."""
+        return self._record("POST", f"{ADMIN}/programs", dict(send))
+
+    def remove_program(self, client_id: str) -> None:
+        """Forget a program; its sessions end."""
+        self._caller.json("DELETE", f"{ADMIN}/programs/{quote(client_id, safe='')}")
+
     def identity_providers(self) -> list[Record]:
         """Who vouches for people, and by which rules."""
         return list(self._record("GET", f"{ADMIN}/identity-providers")["identity_providers"])

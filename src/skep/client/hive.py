@@ -13,6 +13,7 @@ from skep.client.accounts import Accounts
 from skep.client.administration import Administration
 from skep.client.calls import Caller
 from skep.client.clouds import Clouds
+from skep.client.devices import DeviceLogin
 from skep.client.files import Files
 from skep.client.live import Live
 from skep.client.retries import Cancel
@@ -32,6 +33,7 @@ class Hive:
         self.accounts = Accounts(caller)
         self.administration = Administration(caller)
         self.clouds = Clouds(caller)
+        self.device_login = DeviceLogin(caller)
         self.files = Files(caller)
         self.shares = Shares(caller)
         self.stores = Stores(caller)

@@ -24,6 +24,8 @@ from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
+from skep.frontends.oidc.app import METADATA, OidcApp
+from skep.frontends.oidc.exchange import OidcGround
 from skep.frontends.s3.app import S3App
 from skep.frontends.s3.call import Services as S3Services
 from skep.frontends.s3.known_buckets import KnownBuckets
@@ -110,7 +112,19 @@ class Doors:
         await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
 
 
+def _oidc(ground: Ground) -> App:
+    return OidcApp(
+        OidcGround(
+            auth=ground.auth,
+            public_url=ground.settings.server.public_url,
+            head_bytes=ground.services.limits.head_bytes,
+            idle_timeout_s=ground.services.limits.idle_timeout_s,
+        )
+    )
+
+
 _AT_PATHS: Mapping[str, Callable[[Ground], App]] = {
+    **dict.fromkeys(METADATA, _oidc),
     **{path: lambda ground: ground.live for path in PATHS},
     LINK_PATH: lambda ground: AgentDoor(ground.services.agents, ground.clock),
 }
@@ -192,7 +206,13 @@ def _webdav(ground: Ground) -> App:
     )
 
 
-_BUILDERS: Mapping[str, Callable[[Ground], App]] = {"s3": _s3, "tus": _tus, OWN: _webdav, SPACES: _webdav}
+_BUILDERS: Mapping[str, Callable[[Ground], App]] = {
+    "s3": _s3,
+    "tus": _tus,
+    "oauth": _oidc,
+    OWN: _webdav,
+    SPACES: _webdav,
+}
 
 
 def open_doors(ground: Ground) -> Doors:

@@ -1,0 +1,1 @@
+"""The hive as a small identity provider: ``/oauth/`` and its pages."""
