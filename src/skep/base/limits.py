@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from math import inf
 
@@ -236,24 +236,45 @@ class Shares:
         self._each_max = each_max
         self._held: Counter[Hashable] = Counter()
 
-    @contextmanager
-    def enter(self, caller: Hashable) -> Iterator[None]:
+    def enter(self, caller: Hashable) -> AbstractContextManager[None]:
         """Take one place for the length of the block. Raises RateLimited, whose details say ``retry_after_s``."""
+        return _Share(self, caller)
+
+    def take(self, caller: Hashable) -> None:
+        """Take one place until ``give_back``; ``enter`` does both."""
         if self._held[caller] >= self._each_max or self._held.total() >= self._capacity:
             raise RateLimited(
                 f"too many {self.name} at once: end one, or try again later", limit=self.name, retry_after_s=5
             )
         self._held[caller] += 1
-        try:
-            yield
-        finally:
-            self._held[caller] -= 1
-            if not self._held[caller]:
-                del self._held[caller]
+
+    def give_back(self, caller: Hashable) -> None:
+        """Give back a place that was taken."""
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
+
+
+class _Share:
+    """One place of a caller's: in an object, which is smaller than a generator and may live for hours."""
+
+    __slots__ = ("_caller", "_shares")
+
+    def __init__(self, shares: Shares, caller: Hashable) -> None:
+        self._shares = shares
+        self._caller = caller
+
+    def __enter__(self) -> None:
+        self._shares.take(self._caller)
+
+    def __exit__(self, *failure: object) -> None:
+        self._shares.give_back(self._caller)
 
 
 class TokenBucket:
     """``rate_per_s`` uses in a second on average, ``burst`` at once. A rate of 0 is without limit."""
+
+    __slots__ = ("_at_s", "_burst", "_clock", "_rate_per_s", "_tokens")
 
     def __init__(self, clock: Clock, *, rate_per_s: float, burst: float) -> None:
         self._clock = clock

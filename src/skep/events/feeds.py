@@ -118,6 +118,8 @@ def _weight(change: Change) -> int:
 class Follower:
     """One place in a feed. Use it in a ``with`` block; one task at a time may call ``take``."""
 
+    __slots__ = ("_feed", "_feeds", "_pending", "_replaying", "_restarts", "position", "wake")
+
     def __init__(
         self, feeds: Feeds, feed: _Feed, position: int, wake: Callable[[], None], *, pending: Skip | None
     ) -> None:

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from skep.filesystem.spaces import Space
 
 
+PLACES_MAX = 1024
+
+
 class Sight:
     """What is followed of a space or a share: all of it, what is at and below a path, or one node."""
+
+    __slots__ = ("node_id", "path", "place")
 
     def __init__(self, place: Space, *, path: str = "/", node_id: Id | None = None) -> None:
         """``path`` is normal (``/``, ``/a/b``), from the root of what is seen; of a node it is where it is now."""
@@ -86,6 +91,7 @@ class Following:
         self._db = db
         self._path_bytes_max = path_bytes_max
         self._depth_max = depth_max
+        self._places: dict[Id, Space] = {}
 
     async def sight(
         self, principal: Principal, space_id: Id | None, *, path: str | None = None, node_id: Id | None = None
@@ -109,7 +115,19 @@ class Following:
             place = access.space(tx, principal, space_id, "read")
             return Sight(place, path=views.above(tx, place, node_id).path, node_id=node_id)
 
-        return await self._db.glance(look)
+        found = await self._db.glance(look)
+        found.place = self._same(found.place)
+        return found
+
+    def _same(self, place: Space) -> Space:
+        """The row that another sight holds already, if it is the same: of a thousand sights of a space one is kept."""
+        known = self._places.get(place.seen_id)
+        if known == place:
+            return known
+        if len(self._places) >= PLACES_MAX:
+            self._places.clear()
+        self._places[place.seen_id] = place
+        return place
 
     async def look_again(self, principal: Principal, sight: Sight) -> None:
         """Return if the principal may go on with a sight, whose place is then as it is now.

@@ -39,6 +39,8 @@ def check_origin(headers: Headers, allowed: Collection[str]) -> None:
 class Handshake:
     """One WebSocket as it passes: whether it was accepted, and how much went through."""
 
+    __slots__ = ("_receive", "_send", "accepted", "closed", "received_bytes", "scope", "sent_bytes", "status")
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.accepted = False

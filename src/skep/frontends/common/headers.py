@@ -87,6 +87,10 @@ class Headers:
         """Put another value under a lower-case name."""
         self._values[name] = value
 
+    def forget(self) -> None:
+        """Let go of all of them: of a request that goes on for hours, once they have been read."""
+        self._values = {}
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 

@@ -7,13 +7,15 @@ event's name, the cursor its id, and the rest its data.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from skep.frontends.common.change_records import ChangeRecord
+from skep.events import Change
+from skep.frontends.common.change_records import ChangeRecord, change_record
 
 SUBPROTOCOL = "skep.events.v1"
 """What a WebSocket speaks (RFC 6455 section 1.9)."""
@@ -47,7 +49,7 @@ class Changes(Sent, frozen=True, kw_only=True, tag="changes"):
     """Changes in their order; ``cursor`` stands after the last. An empty list: only what was not asked for happened."""
 
     id: str
-    changes: list[ChangeRecord]
+    changes: tuple[ChangeRecord, ...]
     cursor: str
 
 
@@ -146,16 +148,26 @@ CLOSE_CODES: Mapping[int, str] = MappingProxyType(
 )
 """How a WebSocket ends (RFC 6455 section 7.4.2: 4000 to 4999 are an application's own)."""
 
+LAST_MESSAGES = 16
+"""So many are remembered as they were sent: a change that a thousand streams hear of is written down once."""
 _encoder = msgspec.json.Encoder()
 decode_received = msgspec.json.Decoder(FromClient).decode
 """A client's message from its text. Raises msgspec.DecodeError."""
 
 
+@lru_cache(maxsize=LAST_MESSAGES)
+def changes_of(name: str, changes: tuple[Change, ...], cursor: str) -> Changes:
+    """The message that tells of these changes: one for all streams that hear the same."""
+    return Changes(id=name, changes=tuple(map(change_record, changes)), cursor=cursor)
+
+
+@lru_cache(maxsize=LAST_MESSAGES)
 def encoded(message: Sent) -> str:
     """The text of a frame."""
     return _encoder.encode(message).decode()
 
 
+@lru_cache(maxsize=LAST_MESSAGES)
 def as_event(message: Sent, event_id: str | None = None) -> bytes:
     """A message as one event of a text/event-stream (WHATWG HTML section 9.2)."""
     head = f"id: {event_id}\n" if event_id else ""

@@ -16,7 +16,7 @@ from skep.base.limits import TokenBucket
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.messages import CLOSE_CODES, SUBPROTOCOL, Hello, Sent, decode_received, encoded
-from skep.frontends.live.streams import Stream, Streams
+from skep.frontends.live.streams import Stream, Streams, forget_head
 from skep.frontends.live.talk import GONE, Over, Talk
 
 MESSAGE_BYTES_MAX = 16 << 10
@@ -36,10 +36,11 @@ async def serve_socket(streams: Streams, scope: Scope, query: Mapping[str, str],
         guest = await streams.guests.admit(headers, query, scope["client"][0], offered)
     if streams.stopping:
         raise ShuttingDown("The hive is stopping: connect again when it is back.")
+    forget_head(scope)
     with streams.enter(guest, scope["state"]["request_id"]) as stream:
         scope["state"].get("known", _unbounded)(GUEST_BYTES, GUEST_BYTES_EACH_S)
-        accept = {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None}
-        await send({**accept, "headers": []})
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         over = await _run(streams, stream, receive, send)
         scope["state"]["close_code"] = over.close_code
         if stream.gone:

@@ -16,7 +16,7 @@ from skep.frontends.common.answers import raw_headers
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.messages import Changes, Hello, Keepalive, Resync, Sent, Subscribe, as_event
-from skep.frontends.live.streams import Stream, Streams
+from skep.frontends.live.streams import Stream, Streams, forget_head
 from skep.frontends.live.talk import Talk
 
 TYPE = "text/event-stream"
@@ -39,28 +39,32 @@ async def serve_events(
 
     Raises, before the head of the answer, what authentication and the subscription meet.
     """
-    headers: Headers = scope["state"]["headers"]
-    wish = _wish(query, headers)
+    wish = _wish(query, scope["state"]["headers"])
     async with streams.handshakes.enter():
-        guest = await streams.guests.admit(headers, query, scope["client"][0])
+        guest = await streams.guests.admit(scope["state"]["headers"], query, scope["client"][0])
     if streams.stopping:
         raise ShuttingDown("The hive is stopping: send this again when it is back.")
+    forget_head(scope)
     with streams.enter(guest, scope["state"]["request_id"]) as stream:
-        begun = await stream.subscribe(wish)
-        await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        if head_only:
-            await send({"type": "http.response.body", "body": b""})
-            return
         voice = _Voice(stream, send)
-        await voice.part(f"retry: {RETRY_MS}\n".encode())
-        hello = Hello(
-            request_id=stream.request_id,
-            keepalive_s=streams.limits.keepalive_s,
-            expires_in_s=stream.expires_in_s,
-        )
-        await voice.say(hello)
-        await voice.part(as_event(begun, begun.cursor))
-        await _run(streams, stream, voice, receive)
+        if await _begin(streams, stream, voice, wish, head_only=head_only):
+            await _run(streams, stream, voice, receive)
+
+
+async def _begin(streams: Streams, stream: Stream, voice: _Voice, wish: Subscribe, *, head_only: bool) -> bool:
+    """Subscribe and say so; whether there is more to say. Raises, before the head, what the subscription meets."""
+    begun = await stream.subscribe(wish)
+    await voice.head()
+    if head_only:
+        await voice.part(b"", more=False)
+        return False
+    await voice.part(f"retry: {RETRY_MS}\n".encode())
+    hello = Hello(
+        request_id=stream.request_id, keepalive_s=streams.limits.keepalive_s, expires_in_s=stream.expires_in_s
+    )
+    await voice.say(hello)
+    await voice.part(as_event(begun, begun.cursor))
+    return True
 
 
 async def _run(streams: Streams, stream: Stream, voice: _Voice, receive: Receive) -> None:
@@ -104,9 +108,14 @@ def _wish(query: Mapping[str, str], headers: Headers) -> Subscribe:
 class _Voice:
     """Writes messages as events."""
 
+    __slots__ = ("_send", "_stream")
+
     def __init__(self, stream: Stream, send: Send) -> None:
         self._stream = stream
         self._send = send
+
+    async def head(self) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
 
     async def say(self, message: Sent) -> None:
         if isinstance(message, Keepalive):

@@ -9,9 +9,6 @@ What always holds:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,12 +17,14 @@ from skep.base.clock import Clock
 from skep.base.errors import Forbidden, LimitReached, NotFound, SkepError, TokenExpired
 from skep.base.ids import Id, parse_id
 from skep.base.limits import Gate, Shares
+from skep.base.waiting import Wake
 from skep.events import Feeds, Follower, Hub, Skip, decode_cursor, encode_cursor
 from skep.filesystem.following import Following, Sight
-from skep.frontends.common.change_records import change_record
+from skep.frontends.common.asgi import Scope
+from skep.frontends.common.headers import Headers
 from skep.frontends.common.id_text import text_of
 from skep.frontends.live.guests import Guest, Guests
-from skep.frontends.live.messages import Changes, Ended, FromClient, Resync, Sent, Subscribe, Subscribed
+from skep.frontends.live.messages import Changes, Ended, FromClient, Resync, Sent, Subscribe, Subscribed, changes_of
 
 TICK_S = 1.0
 RECHECK_S = 300.0
@@ -45,6 +44,13 @@ class StreamLimits:
     keepalive_s: float
     stall_s: float
     """A client that takes nothing for so long is let go."""
+
+
+def forget_head(scope: Scope) -> None:
+    """Let go of a request's headers, which nobody reads again while its stream goes on."""
+    headers: Headers = scope["state"]["headers"]
+    headers.forget()
+    scope["headers"] = []
 
 
 class Subscription:
@@ -78,10 +84,10 @@ class Subscription:
                 if item.changes[0].number <= self.sight.since:
                     self.follower.position = max(item.position, self.sight.since)
                     return self._resync("too-old", None)
-            shown = [change_record(seen) for change in item.changes if (seen := self.sight.seen(change)) is not None]
+            shown = tuple([seen for change in item.changes if (seen := self.sight.seen(change)) is not None])
             if shown:
                 self.quiet = False
-                return Changes(id=self.name, changes=shown, cursor=self.cursor)
+                return changes_of(self.name, shown, self.cursor)
             self.quiet = True
         return None
 
@@ -94,27 +100,41 @@ class Subscription:
         if not self.quiet:
             return None
         self.quiet = False
-        return Changes(id=self.name, changes=[], cursor=self.cursor)
+        return Changes(id=self.name, changes=(), cursor=self.cursor)
 
 
 class Stream:
     """One open connection: its guest, its subscriptions, and what wakes it."""
 
+    __slots__ = (
+        "_checked_s", "_spoke_s", "_streams", "doubted", "end_s", "gone", "guest", "inbox", "keepalive_due", "news",
+        "request_id", "subscriptions", "user_id",
+    )  # fmt: skip
+
     def __init__(self, streams: Streams, guest: Guest, request_id: str) -> None:
         self.guest = guest
+        self.user_id = guest.principal.user_id
+        """Whose place it holds: a guest who comes back with a fresh token is the same user."""
         self.request_id = request_id
         self.subscriptions: dict[str, Subscription] = {}
-        self.news = asyncio.Event()
+        self.news = Wake()
         self.doubted = False
         """Whether the guest must be looked at before anything more is sent."""
         self.keepalive_due = False
         self.gone = False
-        self.inbox: deque[FromClient] = deque()
+        self.inbox: list[FromClient] = []
         """Messages of the client's that are to be done; bounded by who fills it."""
         self._streams = streams
         self._checked_s = streams.clock.monotonic_s()
         self._spoke_s = self._checked_s
         self.set_guest(guest)
+
+    def __enter__(self) -> Stream:
+        self._streams._enter(self)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._streams._leave(self)
 
     def set_guest(self, guest: Guest) -> None:
         """The guest as it was just found, and when its credential ends."""
@@ -168,6 +188,11 @@ class Stream:
         subscription = self.subscriptions.pop(name, None)
         if subscription is not None:
             subscription.follower.close()
+
+    @property
+    def must_check(self) -> bool:
+        """Whether ``check`` has something to do."""
+        return self.doubted or (self.end_s is not None and self._streams.clock.monotonic_s() >= self.end_s)
 
     async def check(self) -> list[Ended]:
         """Raise when the connection must end; the subscriptions that must, after ending them.
@@ -238,25 +263,27 @@ class Streams:
         """How many spaces are followed."""
         return len(self._feeds.spaces())
 
-    @contextmanager
-    def enter(self, guest: Guest, request_id: str) -> Iterator[Stream]:
-        """A stream for the length of the block. Raises RateLimited when the user, or all, have too many."""
-        user_id = guest.principal.user_id
-        with self._shares.enter(user_id):
-            stream = Stream(self, guest, request_id)
-            self._open.add(stream)
-            self._of_user.setdefault(user_id, set()).add(stream)
-            if self._ticker is None:
-                self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="streams")
-            try:
-                yield stream
-            finally:
-                for name in tuple(stream.subscriptions):
-                    stream.unsubscribe(name)
-                self._open.discard(stream)
-                self._of_user[user_id].discard(stream)
-                if not self._of_user[user_id]:
-                    del self._of_user[user_id]
+    def enter(self, guest: Guest, request_id: str) -> Stream:
+        """A stream for a ``with`` block, which raises RateLimited as it begins when the user, or all, have too many."""
+        return Stream(self, guest, request_id)
+
+    def _enter(self, stream: Stream) -> None:
+        user_id = stream.user_id
+        self._shares.take(user_id)
+        self._open.add(stream)
+        self._of_user.setdefault(user_id, set()).add(stream)
+        if self._ticker is None:
+            self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="streams")
+
+    def _leave(self, stream: Stream) -> None:
+        user_id = stream.user_id
+        for name in tuple(stream.subscriptions):
+            stream.unsubscribe(name)
+        self._open.discard(stream)
+        self._of_user[user_id].discard(stream)
+        if not self._of_user[user_id]:
+            del self._of_user[user_id]
+        self._shares.give_back(user_id)
 
     async def open(self, stream: Stream, wish: Subscribe) -> Subscription:
         """What a wish asks for, followed. Raises BadInput and its kinds, NotFound and its kinds, Forbidden."""

@@ -6,12 +6,12 @@ client has not taken yet stays where it is (in the journal), so memory does not 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from skep.base.errors import ClientGone, Denied, SkepError, TokenExpired, Unavailable
+from skep.base.waiting import within
 from skep.frontends.live.messages import (
     Changes,
     Closing,
@@ -68,6 +68,8 @@ def stopped() -> Over:
 class Talk:
     """One stream's saying."""
 
+    __slots__ = ("_ends_when_empty", "_failures", "_held", "_say_raw", "_stream", "_streams")
+
     def __init__(self, streams: Streams, stream: Stream, say: Say, *, ends_when_empty: bool) -> None:
         """``ends_when_empty``: whether the stream is over with its last subscription."""
         self._streams = streams
@@ -101,8 +103,7 @@ class Talk:
     async def say(self, message: Sent) -> None:
         """Send one message. Raises TimeoutError when the client takes nothing, ClientGone when it left."""
         try:
-            async with asyncio.timeout(self._streams.limits.stall_s):
-                await self._say_raw(message)
+            await within(self._say_raw(message), self._streams.limits.stall_s)
         except OSError as error:
             if isinstance(error, TimeoutError):
                 raise
@@ -117,10 +118,11 @@ class Talk:
         if self._streams.stopping:
             return stopped()
         stream.news.clear()
-        for ended in await stream.check():
-            await self.say(ended)
+        if stream.must_check:
+            for ended in await stream.check():
+                await self.say(ended)
         while stream.inbox:
-            await self._obey(stream.inbox.popleft())
+            await self._obey(stream.inbox.pop(0))
         return await self._tell()
 
     async def _tell(self) -> Over | None:
