@@ -237,6 +237,13 @@ def import_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def hq_settings_page() -> str:
+    """The annotated settings file of an HQ."""
+    from skep.deploy.hq.settings import annotated
+
+    return f"# Settings of an HQ\n{WRITTEN_BY}\n\n```toml\n{annotated()}```\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
@@ -245,6 +252,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "deploy/stack-file.md": stack_file_page,
     "deploy/import.md": import_page,
+    "deploy/hq-settings.md": hq_settings_page,
 }
 
 

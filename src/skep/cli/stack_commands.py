@@ -10,7 +10,8 @@ from skep.base.errors import BadInput, InvalidStack, LocalFailure
 from skep.cli.exits import DONE, FAILED
 from skep.cli.options import with_output
 from skep.cli.output import Output, shown, table
-from skep.cli.stack_hq_commands import COMMANDS
+from skep.cli.stack_hq_commands import COMMANDS as AT_HQ
+from skep.cli.stack_local_commands import COMMANDS as HERE
 
 _FILE_MAX_BYTES = 2 << 20
 
@@ -20,7 +21,7 @@ def stack() -> None:
     """Stacks: what a quarry.yml declares, here and at HQ."""
 
 
-for _command in COMMANDS:
+for _command in (*HERE, *AT_HQ):
     stack.add_command(_command)
 
 

@@ -59,6 +59,7 @@ class Client:
         return {
             "PATH": os.environ["PATH"], "HOME": str(self.home), "GIT_SSH_COMMAND": ssh, "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": "ann", "GIT_COMMITTER_NAME": "ann", "LC_ALL": "C.UTF-8", **names,
+            **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
         }  # fmt: skip
 
     def git(self, where: Path, *words: str) -> str:

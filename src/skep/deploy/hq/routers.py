@@ -140,7 +140,7 @@ class Routers:
         if len(folders) != 1:
             raise BadInput("routers on HQ's own machine and elsewhere have different folders: use one kind")
         (folder,) = folders
-        await asyncio.gather(*(_place(host.runner, folder, files.archive) for host in hosts))
+        await asyncio.gather(*(place_files(host.runner, host.folder, stack, files) for host in hosts))
         return folder
 
     async def prune(self, stack: str, refs: Collection[str]) -> None:
@@ -168,9 +168,12 @@ class Routers:
                 await host.runner.put(content, path)
 
 
-async def _place(runner: Runner, folder: str, archive: Path) -> None:
-    if not (await runner.run(Command.shell(_IS_THERE, folder), check=False)).ok:
-        await runner.run(Command.shell(_PLACE, folder, stdin=archive, timeout_s=PLACE_TIMEOUT_S))
+async def place_files(runner: Runner, root: str, stack: str, files: Image) -> str:
+    """Unpack an archive below a router's folder, unless it is there; where."""
+    folder = f"{root}/files/{stack}/{_name(files.ref)}"
+    if files.archive is not None and not (await runner.run(Command.shell(_IS_THERE, folder), check=False)).ok:
+        await runner.run(Command.shell(_PLACE, folder, stdin=files.archive, timeout_s=PLACE_TIMEOUT_S))
+    return folder
 
 
 def _name(ref: str) -> str:

@@ -16,6 +16,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import CorruptRecord, LocalFailure, SkepError
@@ -45,6 +46,9 @@ from skep.deploy.launch.journal_rows import RowJournal
 from skep.deploy.launch.launcher import Launcher
 from skep.deploy.shell.protocol import ByteReader, ByteWriter
 
+if TYPE_CHECKING:
+    from skep.deploy.hq.etcd_state import Led
+
 log = get_logger("skep.hq")
 TIDY_S = 24 * 3600.0
 ORDERS_AT_ONCE = 100
@@ -53,7 +57,11 @@ ORDERS_AT_ONCE = 100
 class Hq:
     """One HQ. ``ports`` says where it listens once it is open: ``ssh`` and, where there is one, ``webhook``."""
 
-    def __init__(self, folder: HqFolder, settings: HqSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, folder: HqFolder, settings: HqSettings, clock: Clock | None = None, *, led: Led | None = None
+    ) -> None:
+        """``led``: the state is in etcd, and this HQ leads."""
+        self._led = led
         self.folder = folder
         self.settings = settings
         self.clock = clock or SystemClock()
@@ -76,19 +84,13 @@ class Hq:
 
     async def _build(self) -> None:
         folder, settings, key = self.folder, self.settings, self.folder.seal_key()
-        self.store: StateStore = SqliteState(folder.state)
-        self._closing.push_async_callback(self.store.close)
+        await self._open_state(key)
         self.people = People(self.store)
         self.variables = Variables(self.store, key, Path(settings.deploy.env_folder))
         self.hooks = Hooks(self.store, key, self.clock, age_max_s=settings.webhook.age_max_s)
         self.repositories = Repositories(folder.repositories, settings.git)
         self.ways = Ways(identity=folder.identity, images=folder.images, own=folder.root, settings=settings)
         self._closing.push_async_callback(self.ways.close)
-        rules = settings.grid
-        self.grid = SliceGrid(clock=self.clock, file=folder.grid, autosize=rules.autosize, min=rules.min, max=rules.max)
-        rows = SealedRows(folder.journal, key)
-        self._closing.push_async_callback(rows.close)
-        self.journal = RowJournal(rows)
         self.routers = Routers(self.ways, settings, folder.root / "acme", self.clock)
         ground = HqGround(
             fleet=await fleet_name(self.store),
@@ -114,6 +116,27 @@ class Hq:
             changed=self.changed,
             price_a_month=self.fleet.price_a_month,
         )
+
+    async def _open_state(self, key: bytes) -> None:
+        """The records, the journal and the grid's state: in files here, or in etcd."""
+        rules = self.settings.grid
+        options: dict[str, Any] = {"autosize": rules.autosize, "min": rules.min, "max": rules.max}
+        if self._led is not None:
+            from skep.deploy.hq.etcd_state import EtcdGridFile, EtcdRows, EtcdState
+
+            keeper = EtcdGridFile(self._led)
+            await keeper.fetch()
+            self.store: StateStore = EtcdState(self._led)
+            self.journal = RowJournal(EtcdRows(self._led, key))
+            self.grid = SliceGrid(clock=self.clock, file=keeper, **options)
+            await first_people(self.folder.state, self.store)
+            return
+        self.store = SqliteState(self.folder.state)
+        self._closing.push_async_callback(self.store.close)
+        rows = SealedRows(self.folder.journal, key)
+        self._closing.push_async_callback(rows.close)
+        self.journal = RowJournal(rows)
+        self.grid = SliceGrid(clock=self.clock, file=self.folder.grid, **options)
 
     async def _mend(self) -> None:
         await self.repositories.open()
@@ -244,6 +267,18 @@ async def _try(name: str, work: Callable[[], Awaitable[object]]) -> None:
         log.warning("care failed", part=name, code=error.code, error=error.message)
     except Exception:
         log.exception("care failed", part=name)
+
+
+async def first_people(path: Path, store: StateStore) -> None:
+    """Where nobody is known yet, those whom `skep hq init` wrote down come in: the first HQ brings its admin."""
+    if await store.list("people/") or not await asyncio.to_thread(path.exists):
+        return
+    made = SqliteState(path)
+    try:
+        for entry in await made.list("people/"):
+            await store.put(entry.key, entry.value)
+    finally:
+        await made.close()
 
 
 async def fleet_name(store: StateStore) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from skep.testing.hq import OpenHq, open_hq
+from skep.testing.hq import Client, OpenHq, open_hq
 
 APP = """#!/usr/bin/env python3
 import http.server, os
@@ -48,7 +51,6 @@ async def answer(hq: OpenHq, host: str = "shop.test") -> str:
 async def test_a_push_serves_and_the_next_replaces_it(hq: OpenHq) -> None:
     work = hq.admin.repository("shop", {"quarry.yml": STACK, "serve": APP.replace("TEXT", "one")})
     code, said = await hq.push(work)
-    print(said)
     assert code == 0, said
     assert (await answer(hq)).strip() == "one"
     assert "http://shop.test/" in said
@@ -56,3 +58,150 @@ async def test_a_push_serves_and_the_next_replaces_it(hq: OpenHq) -> None:
     code, said = await hq.push(work)
     assert code == 0, said
     assert (await answer(hq)).strip() == "two"
+
+
+async def test_no_bad_push_changes_what_runs(hq: OpenHq) -> None:
+    """Every kind of them, one after the other, each with its reason; the first release serves on."""
+    work = hq.admin.repository("shop", {"quarry.yml": STACK, "serve": APP.replace("TEXT", "good")})
+    assert (await hq.push(work))[0] == 0
+    good = hq.admin.git(work, "rev-parse", "HEAD")
+
+    for files, reason in BAD:
+        hq.admin.git(work, "reset", "-q", "--hard", good)
+        hq.admin.commit(work, files)
+        code, said = await hq.push(work, "shop", "--force")
+        assert code != 0, said
+        assert reason in said, said
+        assert "pre-receive hook declined" in said
+    assert (await answer(hq)).strip() == "good"
+    assert await hq.hq.repositories.branch("shop", "refs/heads/main") == good
+    assert [path.name for path in (hq.hq.folder.stacks / "shop").iterdir() if path.name.startswith(".")] == []
+
+    code, said = await hq.push(work, what=":main")
+    assert code != 0
+    assert "cannot be deleted" in said
+
+    hq.admin.git(work, "reset", "-q", "--hard", good)
+    code, said = await hq.push(work, what="main:refs/heads/feature/main")
+    assert code == 0, said
+    assert "feature/main is kept; only main or master is deployed" in said
+    code, said = await hq.push(work, what="main")
+    assert (code, "up-to-date" in said) == (0, True)
+    code, said = await hq.push(work, what="nothing-here")  # a push of no commits
+    assert (code, "does not match any" in said) == (1, True)
+
+    await asyncio.to_thread(hq.admin.git, work, "commit", "-q", "--amend", "-m", "another one")
+    code, said = await hq.push(work)
+    assert code != 0  # git itself: not a fast-forward
+    code, said = await hq.push(work, "shop", "--force")
+    assert code == 0, said
+    assert f"forced: {good[:12]}" in said
+    assert "nothing has changed" in said
+
+
+BAD: tuple[tuple[dict[str, str], str], ...] = (
+    ({"quarry.yml": "web:\n\ttype: web\n"}, "quarry.yml:2:1: there is a tab"),
+    ({"quarry.yml": STACK.replace("run:", "links: web\n  run:")}, "quarry.yml:"),
+    ({"quarry.yml": STACK + STACK.replace("web:", "other:", 1)}, "shop.test is a domain of web already"),
+    ({"quarry.yml": STACK.replace("domains", "domain")}, "did you mean 'domains'?"),
+    (
+        {"quarry.yml": "a:\n  type: worker\n  run: x\n  links: b\nb:\n  type: worker\n  run: x\n  links: a\n"},
+        "quarry.yml:",
+    ),
+    ({"out": "-> /etc/passwd"}, "leads out of the tree"),
+    ({"serve": "#!/bin/sh\necho I cannot go on\nexit 3\n"}, "I cannot go on"),
+    ({"quarry.yml": STACK.replace("  run:", "  install: echo building; exit 7\n  run:")}, "ended with 7"),
+)
+
+
+async def test_who_may_push_what(hq: OpenHq, tmp_path: Path) -> None:
+    bob, eve = Client(tmp_path / "bob"), Client(tmp_path / "eve")
+    await hq.order("user.add", name="bob", role="deploy", stacks=["blog"], keys=[bob.public_key])
+    await hq.order("user.add", name="bob", role="read", stacks=["shop"])
+    work = bob.repository("work", {"quarry.yml": "w:\n  type: worker\n  run: exec sleep 600\n"})
+
+    code, said = await hq.push(work, "bank", client=bob)
+    assert (code != 0, "there is no stack bank for bob" in said) == (True, True)
+    assert not hq.hq.repositories.exists("bank")
+    code, said = await hq.push(work, "shop", client=bob)
+    assert (code != 0, "may look at shop and not change it" in said) == (True, True)
+    code, said = await hq.push(work, "../hq", client=bob)
+    assert (code != 0, "is no name of a stack" in said) == (True, True)
+    code, said = await hq.push(work, "blog", client=eve)
+    assert (code != 0, "Permission denied" in said) == (True, True)
+
+    ssh = bob.env()["GIT_SSH_COMMAND"].split()
+    at = ["-p", str(hq.hq.ports["ssh"]), "anybody@127.0.0.1"]
+    for words in ([], ["sh"], ["git-receive-pack '/blog' --x"], ["git-upload-archive '/blog'"], ["cat /etc/passwd"]):
+        code, said = await bob.run(*ssh, *at, *words)
+        assert (code, "gives no shell" in said) == (1, True), (words, said)
+    code, said = await bob.run(*ssh, "-o", "ExitOnForwardFailure=yes", "-W", "127.0.0.1:22", *at)
+    assert code != 0
+    code, said = await bob.run(*ssh, *at, "skep-control", stdin=b'{"command": "user.ls"}\n')
+    assert (code, json.loads(said)["error"]["code"]) == (1, "forbidden")
+    code, said = await bob.run(*ssh, *at, "skep-control", stdin=b'{"command": "hook", "token": "guess"}\n')
+    assert (code, json.loads(said)["error"]["code"]) == (1, "forbidden")
+    code, said = await bob.run(*ssh, *at, "skep-control", stdin=b"x" * 5_000_000)
+    assert (code, json.loads(said)["error"]["code"]) == (1, "bad-input")
+
+    await hq.order("user.rm", name="bob")
+    code, said = await hq.push(work, "blog", client=bob)
+    assert (code != 0, "Permission denied" in said) == (True, True)
+
+
+async def test_the_commands_at_an_hq(hq: OpenHq) -> None:
+    """As they are typed, over ssh, found by the repository's remote."""
+    work = hq.admin.repository("shop", {"quarry.yml": STACK, "serve": APP.replace("TEXT", "one")})
+    hq.admin.git(work, "remote", "add", "skep", hq.url("shop"))
+
+    async def skep(*words: str, code: int = 0, stdin: bytes = b"") -> str:
+        command = (sys.executable, "-m", "skep.cli.main", *words)
+        found, said = await hq.admin.run(*command, where=work, stdin=stdin)
+        assert found == code, said
+        return said
+
+    assert "nothing runs" in await skep("ps")
+    plan = await skep("stack", "plan")
+    assert "DEPLOY web (1)" in plan
+    assert "no stack shop" in await skep("stack", "ps", code=3)
+    await skep("stack", "env", "WORD=secret-word")
+    assert (await hq.push(work))[0] == 0
+    assert (await answer(hq)) == "one secret-word"
+    assert "WORD\n" in await skep("stack", "env")
+    assert "secret-word" not in await skep("stack", "env")
+    assert "WORD=secret-word" in await skep("stack", "env", "--show")
+    assert "release 2" in await skep("stack", "env", "--stdin", "--restart", stdin=b"# c\nWORD=new\nOTHER=a=b\n")
+    assert (await answer(hq)) == "one new"
+
+    assert "SCALE web=2" in await skep("stack", "scale", "shop", "web=2")
+    view = json.loads(await skep("stack", "ps", "--json"))
+    assert [one["job"] for one in view["slices"] if one["state"] == "running"] == ["web", "web"]
+    assert "shop" in await skep("ps")
+    blocks = json.loads(await skep("grid", "--json"))
+    assert len(blocks[0]["slices"]) == 2
+    assert "local" in await skep("grid")
+    assert "the tightest fit" in await skep("stack", "explain", "shop", "web")
+    hq.admin.commit(
+        work,
+        {
+            "serve": APP.replace("TEXT", "two").replace(
+                "import http", "print('hello from two', flush=True)\nimport http"
+            )
+        },
+    )
+    assert (await hq.push(work))[0] == 0
+    assert "hello from two" in await skep("stack", "logs", "shop", "web")
+    assert (await answer(hq)) == "two new"
+    await skep("stack", "rollback")
+    assert (await answer(hq)) == "one new"
+    assert "*" in await skep("stack", "releases")
+    assert "live" in await skep("stack", "ls")
+    assert json.loads(await skep("servers", "ls", "--json"))[0]["router"] is True
+    assert "processors" in await skep("servers", "facts", "local")
+    assert "no job" in await skep("stack", "scale", "shop", "wbe=2", code=3)
+    await skep("stack", "kill", "shop")
+    assert "503" in await answer(hq) or "404" in await answer(hq)
+    await skep("stack", "remove", "shop", "--yes")
+    assert "no stacks yet" in await skep("stack", "ls")
+    exported = {str(path.relative_to(hq.hq.folder.root)) for path in hq.hq.folder.root.glob("servers/local/*")}
+    assert exported >= {"servers/local/settings.json", "servers/local/id", "servers/local/ip", "servers/local/hostname"}
