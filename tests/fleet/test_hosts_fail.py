@@ -145,10 +145,11 @@ def well(verdict: Verdict) -> None:
 
 
 async def test_a_push_runs_on_four_hosts(ground: Ground) -> None:
-    well(await ground.deploy(1))
-    answers = await ground.serving()
-    assert set(answers.values()) == {"1"}
-    assert len({backend.partition(":")[0] for backend in answers}) == 4, "one slice on each host"
+    for version in ("1", "2"):
+        well(await ground.deploy(int(version)))
+        answers = await ground.serving()
+        assert set(answers.values()) == {version}
+        assert len({backend.partition(":")[0] for backend in answers}) == 4, "one slice on each host"
     assert await ground.at_rest() == []
 
 

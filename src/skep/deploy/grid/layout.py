@@ -53,9 +53,13 @@ class Block:
         cpu, memory, disk = vector(self.facts.size)
         return Size(cpu_millis=cpu - self.cpu, memory_bytes=memory - self.memory, disk_bytes=disk - self.disk)
 
+    def of_group(self, group: str) -> int:
+        """How many slices of this group are here."""
+        return sum(other.group == group for other in self.slices.values()) if group else 0
+
     def holds_group(self, group: str) -> bool:
         """Whether a slice of this group is here."""
-        return bool(group) and any(other.group == group for other in self.slices.values())
+        return self.of_group(group) > 0
 
     def refusal(self, item: Slice) -> str:
         """Why the slice cannot be here ("" if it can): closed, pin, tags, room or ports. Groups are the caller's."""

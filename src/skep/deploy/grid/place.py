@@ -29,12 +29,13 @@ def score(block: Block, item: Slice) -> float:
 def place(layout: Layout, item: Slice, *, without: Iterable[str] = (), together: bool = True) -> Block | None:
     """The block that should take the slice, or None where none can.
 
-    Blocks in ``without`` are passed over. Where only blocks with another slice of its group have room, one of them is
-    taken unless ``together`` is false. Equal scores go to the block that has the image, then to the oldest.
+    Blocks in ``without`` are passed over. Where only blocks with others of its group have room, one with the fewest of
+    them is taken unless ``together`` is false: so the slices of a new release, which are placed beside those of the old
+    one, are apart when those have gone. Equal scores go to the block that has the image, then to the oldest.
     """
     skipped = frozenset(without)
     best = beside = None
-    best_key = beside_key = (float("inf"), 0)
+    best_key, beside_key = (float("inf"), 0), (float("inf"), 0.0, 0)
     cpu, memory, disk = item.size.cpu_millis, item.size.memory_bytes, item.size.disk_bytes
     plain = not (item.tags or item.pinned or item.ports)
     for block in layout.blocks.values():
@@ -46,9 +47,10 @@ def place(layout: Layout, item: Slice, *, without: Iterable[str] = (), together:
         if item.image and any(other.image == item.image for other in block.slices.values()):
             fit -= _WARM
         key = (fit, block.facts.number)
-        if item.group and block.holds_group(item.group):
-            if together and key < beside_key:
-                beside, beside_key = block, key
+        others = block.of_group(item.group) if item.group else 0
+        if others:
+            if together and (others, *key) < beside_key:
+                beside, beside_key = block, (others, *key)
         elif key < best_key:
             best, best_key = block, key
     return best or beside

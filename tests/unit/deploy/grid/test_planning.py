@@ -53,6 +53,15 @@ def test_an_image_that_is_there_decides_between_equals() -> None:
     assert chosen(place(layout, item("new", 100, image="shop"))) == "b1"
 
 
+def test_replicas_of_a_new_release_are_apart_when_the_old_ones_have_gone() -> None:
+    layout = fleet(*((item(f"old{number}", 100, group="shop.web"),) for number in range(4)))
+    for number in range(4):
+        block = place(layout, new := item(f"new{number}", 100, group="shop.web"))
+        assert block is not None
+        layout.put(new, block.facts.id)
+    assert sorted(layout.homes[f"new{number}"] for number in range(4)) == ["b0", "b1", "b2", "b3"]
+
+
 def test_a_balanced_rest_is_better_than_a_lopsided_one() -> None:
     layout = fleet((item("a", 500, 100),), (item("b", 300, 300),))
     assert chosen(place(layout, item("new", 300, 300))) == "b1"
