@@ -3,8 +3,9 @@
     driver = LocalDriver(Path("/var/lib/skep/machines"), public_key)
 
 For trying a fleet out, and for tests. A machine has its own network, process numbers, host name, `/etc` (an overlay)
-and folder for jobs; all else of the file system is this machine's, so it keeps nobody apart. It needs root, iproute2,
-util-linux and OpenSSH's server; addresses are of one private network that this machine is in, too.
+and folders for jobs and the router's files; all else of the file system is this machine's, so it keeps nobody apart.
+It needs root, iproute2, util-linux and OpenSSH's server; addresses are of one private network that this machine is in,
+too.
 
 All that a machine is lies in ``folder/NAME``. Machines outlive HQ. After a restart of this machine they are told as
 stopped, and ``create`` starts them again with what they had.
@@ -47,7 +48,9 @@ TYPES = (
 )
 _BOOT = """set -e
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc
-mkdir -p "$2" && mount --bind "$1/jobs" "$2"
+mkdir -p "$2" "$2-router"
+mount --bind "$1/jobs" "$2"
+mount --bind "$1/router" "$2-router"
 hostname "$3"
 ip link set lo up
 mkdir -p /run/sshd
@@ -154,7 +157,7 @@ class LocalDriver:
         """The machine's folder; it counts from when ``machine.json`` is in it."""
         home = self._folder / name
         shutil.rmtree(home, ignore_errors=True)
-        for part in ("upper", "work", "jobs"):
+        for part in ("upper", "work", "jobs", "router"):
             (home / part).mkdir(parents=True)
         home.chmod(0o700)
         self._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(home / "host"))
