@@ -1,39 +1,42 @@
 """From a push to the first answer of the new release, over four hosts; and what the control plane takes.
 
-Hosts are network namespaces of this machine with an SSH server each; nginx runs on one of them. The stack has two jobs
-of two slices, a web job that needs 0.3 s to listen and a worker; each push changes one file, which replaces all four.
-The clock runs from the launcher's call with the new tree until the router answers with the new release.
-
-    python -m bench.push FOLDER ROUNDS      what the measurement runs: prints its figures as JSON
+Everything is real: ``skep hq serve`` as a process, four hosts that are network namespaces of this machine with an SSH
+server each, nginx on the first of them, and git. The stack has two jobs of two slices, a web job that needs 0.3 s to
+listen and a worker; each push changes one file, which replaces all four slices. The clock runs from the start of
+``git push`` until the router answers with what was pushed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench.figures import Figure, Missing, Row
 from bench.plan import Plan
-from skep.deploy.engines.process.engine import ProcessEngine
-from skep.deploy.launch.journal_rows import RowJournal
-from skep.deploy.launch.limits import Limits
-from skep.deploy.launch.records import Event
+from bench.processes import resident_bytes
 from skep.deploy.machines.local import LocalDriver
-from skep.deploy.router.nginx import NginxRouter
-from skep.deploy.shell.ssh import SshRunner
-from skep.testing.fleet import FileRows, Fleet, SiteRouter, app
+from skep.testing import load_app
 
 HOSTS = ("one", "two", "three", "four")
-START_S = 0.3
-LIMIT_S = 60.0
-WORKER = """\
+ANSWER_LIMIT_S = 120.0
+NAME = "push to the first answer of the new release"
+STACK = """\
+app:
+  type: web
+  run: exec python3 load_app.py
+  domains: app.test
+  scale: 2
+  grace: 2s
+  env: {START_S: "0.3"}
+  health: {http: /fast, interval: 200ms, timeout: 2s, grace: 30s}
 mailer:
   type: worker
   run: exec sleep 100000
@@ -43,102 +46,129 @@ mailer:
 
 
 def push(plan: Plan) -> list[Row]:
-    """p50 and p95 of pushes, and the memory of the program that launches."""
-    names = "push to the first answer of the new release"
-    for program in ("nginx", "sshd", "ip", "nsenter"):
-        if shutil.which(program) is None and not Path(f"/usr/sbin/{program}").exists():
-            return [Missing(names, f"{program} is not installed")]
+    """p50 and p95 of pushes, and the memory of HQ after them."""
     if os.geteuid():
-        return [Missing(names, "network namespaces need root")]
-    rounds = 4 if plan.rounds == 1 else 40
-    with plan.room() as place:
-        program = [sys.executable, "-m", "bench.push", str(place), str(rounds)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
-        done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=1800, check=False)
-        if done.returncode:
-            return [Missing(names, done.stderr.strip()[-200:])]
-        told = json.loads(done.stdout.splitlines()[-1])
-    times = sorted(told["answers_s"])
-    detail = f"{rounds} pushes of one changed file, two jobs of two slices on four namespaces, a {START_S} s app; "
+        return [Missing(NAME, "network namespaces need root")]
+    for program in ("nginx", "sshd", "ip", "nsenter", "git"):
+        if shutil.which(program) is None and not Path(f"/usr/sbin/{program}").exists():
+            return [Missing(NAME, f"{program} is not installed")]
+    rounds = 3 if plan.rounds == 1 else 40
+    with plan.room() as place, _fleet(place) as (hq, address, environment):
+        shop = _repository(place, environment)
+        times = sorted([_pushed(shop, address, environment, number) for number in range(rounds + 1)][1:])
+        memory = resident_bytes(hq.pid)
+    detail = f"{rounds} pushes of one changed file, two jobs of two slices on four namespaces, a 0.3 s app"
     return [
-        Figure(f"{names}, p50", times[len(times) // 2], "s", detail + "git's own way is not in it", at_most=2.0),
-        Figure(f"{names}, p95", times[len(times) * 95 // 100], "s", detail, at_most=4.0),
-        Figure(
-            "control plane: memory after that",
-            told["resident_bytes"] / (1 << 20),
-            "MiB",
-            "the launching program: grid, journal, four SSH connections, router; without the git endpoint",
-            at_most=120.0,
-        ),
+        Figure(f"{NAME}, p50", times[len(times) // 2], "s", detail, at_most=2.0),
+        Figure(f"{NAME}, p95", times[len(times) * 95 // 100], "s", detail, at_most=4.0),
+        Figure("control plane: memory", memory / (1 << 20), "MiB", f"HQ after {rounds + 1} pushes", at_most=120.0),
     ]
 
 
-async def _measured(place: Path, rounds: int) -> dict[str, Any]:
-    key = place / "key"
+@contextlib.contextmanager
+def _fleet(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, dict[str, str]]]:
+    """An HQ with four servers: its process, the router's address, and the environment of whoever uses it."""
+    (place / ".ssh").mkdir(mode=0o700)
+    key = place / ".ssh" / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    ssh = f"ssh -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile={place}/known -o LogLevel=ERROR"
+    environment = {
+        **os.environ, "HOME": str(place), "GIT_SSH_COMMAND": ssh, "HQ_PORT": str(_free_port()),
+        "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()]),
+    }  # fmt: skip
+    folder = str(place / "hq")
     driver = LocalDriver(place / "machines", key.with_suffix(".pub").read_text())
+    _skep(environment, "hq", "init", "--folder", folder, "--name", "ada")
+    serving = [
+        sys.executable,
+        "-m",
+        "skep.cli.main",
+        "hq",
+        "serve",
+        "--folder",
+        folder,
+        "--port",
+        environment["HQ_PORT"],
+    ]
+    with (place / "hq.log").open("wb") as log:
+        port = ("--port", environment["HQ_PORT"])
+        hq = subprocess.Popen([*serving, *port], env=environment, stdout=log, stderr=log)
     try:
-        machines = [await driver.create(name, "local-large") for name in HOSTS]
-        runners = {one.name: SshRunner(one.target(key)) for one in machines}
-        nginx = NginxRouter(runners["one"], "/var/lib/skep/router", user="root")
-        await nginx.start()
-        engines = {
-            one.name: ProcessEngine(
-                runners[one.name], "/var/lib/skep/engine", address=one.address, python=sys.executable
-            )
-            for one in machines
-        }
-        journal = RowJournal(FileRows(place / "journal.json"))
-        fleet = Fleet(place, engines, SiteRouter(nginx), journal=journal, limits=Limits(drain_s=5.0))
-        await fleet.open()
-        answers_s = []
-        for version in range(rounds + 1):
-            took_s = await _pushed(fleet, machines[0].address, version)
-            if version:  # the first one starts everything
-                answers_s.append(took_s)
-            else:
-                await fleet.launcher.idle()
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        await fleet.close()
-        return {"answers_s": answers_s, "resident_bytes": resident}
+        addresses = [asyncio.run(driver.create(name, "local-large")).address for name in HOSTS]
+        _until_it_listens(int(environment["HQ_PORT"]), hq, place / "hq.log")
+        trust = ("--no-fence", "--accept-new-host-keys", "--key", str(key))
+        _skep(environment, "servers", "add", "--hq", folder, *trust, *(f"root@{one}" for one in addresses))
+        yield hq, addresses[0], environment
     finally:
+        hq.terminate()
+        hq.wait(60)
         for name in HOSTS:
-            await driver.destroy(name)
+            asyncio.run(driver.destroy(name))
 
 
-async def _pushed(fleet: Fleet, address: str, version: int) -> float:
-    """Seconds until the router answers with the new release."""
-    text = app(sys.executable, version="x", start_s=START_S) + WORKER
-    request = fleet.request("shop", text.replace('VERSION: "x"', 'ROUND: "1"'), {"version": str(version)})
-    source = (request.tree / "load_app.py").read_text()
-    changed = source.replace('os.environ.get("VERSION", "0")', 'open("version").read()')
-    await asyncio.to_thread((request.tree / "load_app.py").write_text, changed)
+def _repository(place: Path, environment: dict[str, str]) -> Path:
+    shop = place / "shop"
+    shop.mkdir()
+    source = Path(load_app.__file__).read_text()
+    (shop / "load_app.py").write_text(source.replace('os.environ.get("VERSION", "0")', 'open("version").read()'))
+    (shop / "quarry.yml").write_text(STACK)
+    for words in (
+        ("init", "-q", "-b", "main"),
+        ("config", "user.email", "ada@example.org"),
+        ("config", "user.name", "Ada"),
+        ("remote", "add", "skep", f"ssh://skep@127.0.0.1:{environment['HQ_PORT']}/shop"),
+    ):
+        subprocess.run(["git", *words], cwd=shop, env=environment, check=True)
+    return shop
+
+
+def _pushed(shop: Path, address: str, environment: dict[str, str], version: int) -> float:
+    """Seconds from the start of ``git push`` until the router answers with this version."""
+    (shop / "version").write_text(str(version))
+    for words in (("add", "-A"), ("commit", "-q", "-m", f"version {version}")):
+        subprocess.run(["git", *words], cwd=shop, env=environment, check=True)
     started_s = time.perf_counter()
-    launching = asyncio.ensure_future(fleet.launcher.deploy(request, _silent))
-    while await _answer(address) != f"fast {version}":
-        if time.perf_counter() - started_s > LIMIT_S:
-            raise TimeoutError(f"release {version} did not answer: {await launching}")
-        await asyncio.sleep(0.01)
+    pushing = subprocess.Popen(
+        ["git", "push", "-q", "skep", "main"], cwd=shop, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while _answer(address) != f"fast {version}":
+        if time.perf_counter() - started_s > ANSWER_LIMIT_S:
+            pushing.kill()
+            raise TimeoutError(f"version {version} did not answer within {ANSWER_LIMIT_S:g} s")
+        time.sleep(0.02)
     took_s = time.perf_counter() - started_s
-    verdict = await launching
-    assert verdict.ok, verdict
+    _, said = pushing.communicate(timeout=ANSWER_LIMIT_S)
+    assert pushing.returncode == 0, said.decode()
     return took_s
 
 
-async def _answer(address: str) -> str:
+def _answer(address: str) -> str:
     try:
-        reader, writer = await asyncio.open_connection(address, 80)
-        writer.write(b"GET /fast HTTP/1.1\r\nhost: app.test\r\nconnection: close\r\n\r\n")
-        content = await reader.read()
-        writer.close()
+        with socket.create_connection((address, 80), 5) as asking:
+            asking.sendall(b"GET /fast HTTP/1.1\r\nhost: app.test\r\nconnection: close\r\n\r\n")
+            content = b"".join(iter(lambda: asking.recv(65536), b""))
     except OSError:
         return ""
     return content.rpartition(b"\r\n\r\n")[2].decode(errors="replace")
 
 
-async def _silent(event: Event) -> None:
-    """Nobody listens."""
+def _skep(environment: dict[str, str], *words: str) -> None:
+    subprocess.run([sys.executable, "-m", "skep.cli.main", *words, "-q"], env=environment, check=True, timeout=300,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
 
 
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_measured(Path(sys.argv[1]), int(sys.argv[2])))))
+def _until_it_listens(port: int, hq: subprocess.Popen[bytes], log: Path) -> None:
+    end_s = time.monotonic() + ANSWER_LIMIT_S
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if hq.poll() is not None or time.monotonic() > end_s:
+            raise RuntimeError(f"HQ does not start: {log.read_text()[-500:]}")
+        time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
