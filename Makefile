@@ -25,7 +25,7 @@ up: $(VENV)/.server  ## install Skep here and start a hive; safe to run again
 	@$(VENV)/bin/skep up
 
 test: $(VENV)/.dev  ## everything that this machine can run, except the suites that take many minutes
-	$(PYTEST) -n $(CORES) --dist loadfile -m "not crash and not long"
+	$(PYTEST) -n $(CORES) --dist loadfile -m "not crash and not long" --durations=25 --durations-min=5
 
 test-again: $(VENV)/.dev  ## what failed in the last run of the tests, one after another
 	$(PYTEST) --last-failed --last-failed-no-failures none -v
