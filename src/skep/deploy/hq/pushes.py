@@ -130,6 +130,9 @@ class Pushes:
             if wanted is None:
                 return {"ok": True}
             await self._turns.take(wanted.stack)
+            if order.token not in self._open:  # git has ended meanwhile, and nobody else would give the turn back
+                self._turns.give(wanted.stack)
+                raise Conflict("this push went away while it waited for its turn")
             one.wanted = wanted
             await self._check_still(wanted)
             one.launch = asyncio.ensure_future(self._launch(wanted, tell))
