@@ -1,33 +1,27 @@
 """The error tree: every failure that Skep reports on purpose.
 
     SkepError
-    ├── BadInput            the request can never succeed as it stands
-    │   ├── InvalidName, InvalidPath, InvalidId, InvalidScheme, InvalidSize
-    │   ├── InvalidRange, InvalidCursor, InvalidSetting, InvalidStoreUrl
-    │   ├── MalformedRequest, LengthMismatch, ChecksumMismatch, UntrustedCertificate, InvalidStack
-    ├── Denied
-    │   ├── Unauthenticated → BadCredentials, InvalidToken, TokenExpired, SecondFactorNeeded
-    │   └── Forbidden
-    ├── NotFound → NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound,
-    │              UserNotFound, GroupNotFound, ShareNotFound, StoreNotFound,
-    │              ObjectNotFound, UploadNotFound → UploadExpired,
-    │              BucketNotFound, AgentNotFound, JobNotFound, ImageNotFound, MachineNotFound
-    ├── Conflict → NameClash, PreconditionFailed, AlreadyExists, InUse, IdentityInUse, CursorTooOld,
-    │              ContentsChanged, OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished,
-    │              Locked, JobDiffers, JobNotRunning, PortInUse,
-    │              TooFewMembers, UnsafeLayout
-    ├── LimitReached → QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull,
-    │                  TooManyUploads, GridFull
-    ├── Integrity → CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
-    ├── Unavailable (retrying can help)
-    │   ├── StoreUnavailable → StoreRefused (retrying cannot help), StoreOffline
-    │   ├── StoreReadOnly, QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable,
-    │   │   MachinesUnavailable
-    │   └── ShuttingDown, TimedOut, ClientGone
-    ├── Unsuccessful → CommandFailed, BuildFailed, JobFailed, CertificateRefused, MachineRefused
-    ├── LocalFailure            a file on the user's own machine cannot be read or written
-    └── Misconfigured → KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable,
-                        DatabaseInUse, DataDirectoryInUse
+    ├── BadInput (can never succeed as it stands): InvalidName, InvalidPath, InvalidId, InvalidScheme, InvalidSize,
+    │   InvalidRange, InvalidCursor, InvalidSetting, InvalidStoreUrl, MalformedRequest, LengthMismatch,
+    │   ChecksumMismatch, UntrustedCertificate, InvalidStack
+    ├── Denied: Unauthenticated → BadCredentials, InvalidToken, TokenExpired, SecondFactorNeeded, BadSignature;
+    │   Forbidden → PromoRefused
+    ├── NotFound: NodeNotFound, VersionNotFound, ChunkNotFound, SpaceNotFound, UserNotFound, GroupNotFound,
+    │   ShareNotFound, StoreNotFound, ObjectNotFound, UploadNotFound → UploadExpired, BucketNotFound, AgentNotFound,
+    │   JobNotFound, ImageNotFound, MachineNotFound, TransferNotFound, PlanNotFound
+    ├── Conflict: NameClash, PreconditionFailed, AlreadyExists, InUse, IdentityInUse, CursorTooOld, ContentsChanged,
+    │   OffsetMismatch, UploadLocked, UploadFinished, UploadUnfinished, Locked, JobDiffers, JobNotRunning, PortInUse,
+    │   TooFewMembers, UnsafeLayout, KeyReused
+    ├── LimitReached: QuotaExceeded, BodyTooLarge, RateLimited, StoreFull, DatabaseFull, TooManyUploads, GridFull,
+    │   CreditExhausted, TrafficExceeded
+    ├── Integrity: CorruptShard, CorruptPack, CorruptChunk, CorruptRecord, CorruptDatabase, DataLost
+    ├── Unavailable (retrying can help): StoreUnavailable → StoreRefused (it cannot), StoreOffline; StoreReadOnly,
+    │   QuorumNotReached, DatabaseBusy, HostUnavailable, EngineUnavailable, MachinesUnavailable, ShuttingDown, TimedOut,
+    │   ClientGone
+    ├── Unsuccessful: CommandFailed, BuildFailed, JobFailed, CertificateRefused, MachineRefused
+    ├── LocalFailure (a file on the user's own machine)
+    └── Misconfigured: KeyMissing, KeyWrong, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, DatabaseInUse,
+        DataDirectoryInUse
 
 Each class has a stable ``code`` (it is in the API's problem details and in the docs) and
 knows whether retrying the same call can help. A message says what happened, to which thing,
@@ -181,10 +175,22 @@ class SecondFactorNeeded(Unauthenticated):
     code = "second-factor-needed"
 
 
+class BadSignature(Unauthenticated):
+    """A payment callback is not signed with the hive's secret, or was signed too long ago."""
+
+    code = "bad-signature"
+
+
 class Forbidden(Denied):
     """The principal is known and lacks the right (its existence is no secret)."""
 
     code = "forbidden"
+
+
+class PromoRefused(Forbidden):
+    """A promo code is unknown, over, used up, or was redeemed by this account before (which of them is not said)."""
+
+    code = "promo-refused"
 
 
 class NotFound(SkepError):
@@ -289,6 +295,18 @@ class MachineNotFound(NotFound):
     code = "machine-not-found"
 
 
+class TransferNotFound(NotFound):
+    """No such transfer of credit."""
+
+    code = "transfer-not-found"
+
+
+class PlanNotFound(NotFound):
+    """No such plan, or not one that users may choose."""
+
+    code = "plan-not-found"
+
+
 class Conflict(SkepError):
     """The request contradicts the present state."""
 
@@ -329,6 +347,12 @@ class UnsafeLayout(Conflict):
     """So many shards of a pack would share an account, a household or a disk that losing it loses data."""
 
     code = "unsafe-layout"
+
+
+class KeyReused(Conflict):
+    """The key of this transfer belongs to another one: the same key must come with the same transfer."""
+
+    code = "key-reused"
 
 
 class IdentityInUse(Conflict):
@@ -409,6 +433,18 @@ class QuotaExceeded(LimitReached):
     """The space, or its owner, has no room for these bytes."""
 
     code = "quota-exceeded"
+
+
+class CreditExhausted(LimitReached):
+    """The account's credit does not suffice, and its plan does not let it owe more."""
+
+    code = "credit-exhausted"
+
+
+class TrafficExceeded(LimitReached):
+    """The account has used the traffic of this month that its plan or limit allows."""
+
+    code = "traffic-exceeded"
 
 
 class BodyTooLarge(LimitReached):

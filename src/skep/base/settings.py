@@ -200,6 +200,15 @@ class OwnershipSettings(msgspec.Struct, frozen=True, kw_only=True):
     chunks_over: Literal["stores", "array", "cloud", "both"]
 
 
+class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What people have to spend, and what it is spent on."""
+
+    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
+    default_plan: str
+    gifts: bool
+    payment_secret: EnvironmentOnly
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What goes on in the background, and how gently."""
 
@@ -241,6 +250,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     events: EventSettings
     agents: AgentSettings
     ownership: OwnershipSettings
+    credit: CreditSettings
     workers: WorkerSettings
     log: LogSettings
 

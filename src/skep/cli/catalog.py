@@ -125,6 +125,13 @@ _section("People", "sso_commands", sso="Identity providers through which people 
 _section("People", "program_access_commands", client="Programs to which the hive vouches for people (OAuth, OIDC).")
 _section("People", "audit_commands", audit="The audit log: who did what to accounts and rights.")
 _section("People", "ssh_commands", ssh_key="Keys with which programs sign in over SFTP.")
+_section(
+    "People",
+    "credit_commands",
+    credit="What accounts have to spend: balances, statements, deposits, prices.",
+)
+_section("People", "plan_commands", plan="Plans: what accounts may use, and what that costs.")
+_section("People", "promo_commands", promo="Promo codes: each gives something, once to an account.")
 _section("People", "s3_commands", s3="Access keys for S3 clients.")
 _section("Fleet", "locknet_command", locknet="Let these hosts talk to each other, and to nobody else.")
 _section(

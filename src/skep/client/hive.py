@@ -14,6 +14,7 @@ from skep.client.administration import Administration
 from skep.client.calls import Caller
 from skep.client.clouds import Clouds
 from skep.client.devices import DeviceLogin
+from skep.client.credit import Credit
 from skep.client.files import Files
 from skep.client.live import Live
 from skep.client.retries import Cancel
@@ -34,6 +35,7 @@ class Hive:
         self.administration = Administration(caller)
         self.clouds = Clouds(caller)
         self.device_login = DeviceLogin(caller)
+        self.credit = Credit(caller)
         self.files = Files(caller)
         self.shares = Shares(caller)
         self.stores = Stores(caller)

@@ -14,6 +14,7 @@ from skep.base.errors import SkepError
 _BY_STATUS: dict[int, type[SkepError]] = {
     400: errors.BadInput,
     401: errors.Unauthenticated,
+    402: errors.CreditExhausted,
     403: errors.Forbidden,
     404: errors.NotFound,
     408: errors.TimedOut,

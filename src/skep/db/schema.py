@@ -19,62 +19,13 @@ What always holds:
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql
 
-METADATA = sa.MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    }
-)
-
-
-def _bytes(length: int) -> sa.types.TypeEngine[bytes]:
-    """Short binary that can be a key in every database."""
-    return sa.LargeBinary(length).with_variant(mysql.VARBINARY(length), "mysql", "mariadb")
-
-
-def _text(length: int) -> sa.types.TypeEngine[str]:
-    """Text compared by bytes, trailing spaces included."""
-    return (
-        sa.String(length)
-        .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb")
-        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
-    )
-
-
-ID = _bytes(16)
-HASH = _bytes(32)
-KEYTEXT = _text(255)
-SHORT = _text(64)
-TEXT = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb")
-BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-INT = sa.BigInteger()
-FLAG = sa.SmallInteger()
-
-
-def _column(name: str, kind: sa.types.TypeEngine[Any], *, null: bool = False, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, kind, nullable=null, **options)
-
-
-def _table(name: str, *items: sa.schema.SchemaItem, clustered: bool = False) -> sa.Table:
-    """A table; ``clustered`` stores rows in the primary key's tree (no row id on SQLite)."""
-    options: dict[str, Any] = {"sqlite_with_rowid": False} if clustered else {}
-    return sa.Table(
-        name,
-        METADATA,
-        *items,
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_nopad_bin",
-        **options,
-    )
-
+from skep.db.tables import BLOB, FLAG, HASH, ID, INT, KEYTEXT, SHORT, TEXT
+from skep.db.tables import METADATA as METADATA
+from skep.db.tables import column as _column
+from skep.db.tables import raw as _bytes
+from skep.db.tables import table as _table
 
 # --- db -------------------------------------------------------------------------------------
 # What the hive knows of itself: its id, key check, current scheme, format versions, gc epoch.

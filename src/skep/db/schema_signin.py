@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from skep.db.schema import BLOB, HASH, ID, INT, KEYTEXT, SHORT, TEXT, _column, _table
+from skep.db.tables import BLOB, HASH, ID, INT, KEYTEXT, SHORT, TEXT
+from skep.db.tables import column as _column
+from skep.db.tables import table as _table
 
 # What a user proves beside the password. A TOTP secret is needed in the clear to check a code: sealed.
 factors = _table(

@@ -223,6 +223,23 @@ class AuditNoted(Event, frozen=True, kw_only=True, tag="audit-noted"):
     hash: bytes
 
 
+class CreditMoved(Event, frozen=True, kw_only=True, tag="credit-moved"):
+    """Credit was deposited, withdrawn, given or paid; what is metered is not told one by one."""
+
+    transfer_id: Id
+    what: str
+    unit: str
+    amount: int
+
+
+class PlanChanged(Event, frozen=True, kw_only=True, tag="plan-changed"):
+    """A user or a group (``owner``: its id in hex) has another plan, or one more that was prepaid; empty: none."""
+
+    kind_of_account: str
+    owner: str
+    plan: str
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     HiveStarted,
     HiveStopping,
@@ -243,5 +260,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ShareAnswered,
     ShareEnded,
     AuditNoted,
+    CreditMoved,
+    PlanChanged,
 )
 """Every event there is."""

@@ -21,7 +21,7 @@ from skep.filesystem.entries import Entries, EntryRow, Wants, rows_of
 from skep.filesystem.findings import Finding
 from skep.filesystem.hooks import SpaceHooks
 from skep.filesystem.names import check_name, split_path
-from skep.filesystem.quota import PersonalSpaces
+from skep.filesystem.quota import PersonalSpaces, SpaceRooms
 from skep.filesystem.records import (
     ALWAYS,
     BatchItem,
@@ -73,6 +73,7 @@ __all__ = [
     "ShareKind",
     "SpaceHooks",
     "SpaceInfo",
+    "SpaceRooms",
     "TrashInfo",
     "Upload",
     "UploadExpiry",

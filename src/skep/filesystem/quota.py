@@ -81,6 +81,20 @@ def give_back(tx: Transaction, space_id: Id, size_bytes: int) -> None:
         raise SpaceNotFound("no such space")
 
 
+class SpaceRooms:
+    """Lets the room of somebody's plan be the quota of their space: fills the ``Spaces`` of ``credit``."""
+
+    def __init__(self, usual_bytes: int | None) -> None:
+        """``usual_bytes``: the quota of a new space; None: no limit."""
+        self._usual_bytes = usual_bytes
+
+    def set_room(self, tx: Transaction, kind: str, owner_id: Id, quota_bytes: int | None) -> None:
+        """Let the space of a ``user`` or a ``group`` hold so many bytes; None: as many as a new one."""
+        space = spaces.of_owner(tx, "personal" if kind == "user" else "group", owner_id)
+        if space is not None:
+            spaces.set_quota(tx, space.id, self._usual_bytes if quota_bytes is None else quota_bytes)
+
+
 class PersonalSpaces:
     """Objects count against the personal space of their owner: fills the ``Payer`` of ``durability.objects``."""
 

@@ -25,6 +25,7 @@ from skep.base.limits import ByteBudget, FairGate, Gate, RateLimit, Shares
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.clouds import CloudGrants, Clouds
+from skep.credit import Credit, CreditHooks
 from skep.db import Database
 from skep.db.database import MakeEngine
 from skep.durability.agents import Agents
@@ -45,6 +46,7 @@ from skep.server import options
 from skep.server.addresses import Proxies
 from skep.server.agents import open_agents
 from skep.server.connections import Connections
+from skep.server.credit import AllHooks, add_credit_workers, open_credit
 from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge, Owned, Refuse
 from skep.server.facts import Facts
@@ -75,6 +77,7 @@ class Hive:
     stores: StoreSet
     chunks: ChunkService
     auth: Auth
+    credit: Credit
     filesystem: Filesystem
     services: Services
     keepers: Keepers
@@ -144,9 +147,11 @@ async def open_hive(
         journal = Journal(db, hub)
         stores.tell = chunks.tell = tell = Teller(hub, clock)
         filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
-        hooks = SpaceHooks(filesystem)
+        credit = open_credit(settings, db, clock, filesystem, tell)
+        spaces = SpaceHooks(filesystem)
+        hooks = AllHooks(spaces, CreditHooks(credit))
         rules = AuthRules.from_settings(settings.auth, public_url=settings.server.public_url)
-        auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=hooks)
+        auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
         closing.push_async_callback(auth.close)
         auth.tell = tell
         await auth.start()
@@ -156,6 +161,7 @@ async def open_hive(
         closing.push_async_callback(keepers.traffic.close)
         workers = WorkerSet(clock, partial(_tell_failure, tell))
         add_workers(workers, keepers, settings)
+        add_credit_workers(workers, credit, settings)
         jobs = Jobs(clock)
         closing.push_async_callback(jobs.close)
         register_jobs(jobs, keepers, db)
@@ -171,7 +177,7 @@ async def open_hive(
         facts = Facts(db, clock, chunks.cache)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
-            held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout,
+            held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout, credit=credit,
             rebalancer=keepers.rebalancer, traffic=keepers.traffic, limits=options.request_limits(settings),
             uploads=_uploads(settings, clock), polls=_polls(settings), batch_memory=_batch_memory(settings, clock),
             check_store=partial(_check_store, clouds.grants, board, egress), clouds=clouds, facts=facts.now,
@@ -189,8 +195,8 @@ async def open_hive(
         closing.callback(follow(hub).cancel)
         hive = Hive(
             settings=settings, clock=clock, db=db, identity=identity, stores=stores, chunks=chunks, auth=auth,
-            filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs, live=live,
-            agents=agents, edge=edge, app=edge, hub=hub, tell=tell, _closing=closing.pop_all(),
+            credit=credit, filesystem=filesystem, services=services, keepers=keepers, workers=workers, jobs=jobs,
+            live=live, agents=agents, edge=edge, app=edge, hub=hub, tell=tell, _closing=closing.pop_all(),
         )  # fmt: skip
         trouble.hive = hive
         return hive

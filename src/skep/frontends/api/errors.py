@@ -28,6 +28,8 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.UploadLocked: 423,
     e.Locked: 423,
     e.LimitReached: 429,
+    e.CreditExhausted: 402,
+    e.TrafficExceeded: 402,
     e.QuotaExceeded: 507,
     e.StoreFull: 507,
     e.DatabaseFull: 507,
@@ -42,6 +44,7 @@ STATUS: Mapping[type[e.SkepError], int] = {
 TITLES: Mapping[int, str] = {
     400: "Bad request",
     401: "Not authenticated",
+    402: "Not paid for",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",

@@ -10,6 +10,7 @@ from skep.auth import Auth
 from skep.base.limits import ByteBudget, FairGate, Shares
 from skep.base.workers import WorkerSet
 from skep.clouds import Clouds
+from skep.credit import Credit
 from skep.durability.agents import Agents
 from skep.durability.held import HeldChunks
 from skep.durability.layout import Layout
@@ -88,6 +89,8 @@ class Services:
     """Whose stores they are."""
     layout: Layout
     """What is lost together."""
+    credit: Credit
+    """Who has how much to spend."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""
     certificate: Callable[[], ShownCertificate | None] = lambda: None

@@ -25,6 +25,8 @@ STATUS: Mapping[type[e.SkepError], int] = {
     e.UploadFinished: 400,
     e.UploadUnfinished: 400,
     e.LimitReached: 429,
+    e.CreditExhausted: 402,
+    e.TrafficExceeded: 402,
     e.QuotaExceeded: 507,
     e.StoreFull: 507,
     e.DatabaseFull: 507,

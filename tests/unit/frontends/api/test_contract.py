@@ -68,6 +68,11 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
         "/api/auth/jwks",
         "/api/cloud/login/{provider}",  # a browser's: let in by a ticket, then by a cookie and the provider's state
         "/api/cloud/login/{provider}/complete",
+        "/api/credit/deposits",  # these three take a program's key instead
+        "/api/credit/withdrawals",
+        "/api/credit/transfers/{transfer}/refunds",
+        "/api/credit/payments",  # signed
+        "/api/credit/prices",
         "/.well-known/jwks.json",
     }
 
