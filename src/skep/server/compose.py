@@ -26,6 +26,7 @@ from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.clouds import CloudGrants, Clouds
 from skep.credit import Credit, CreditHooks
+from skep.crypto.keys import HiveKeys
 from skep.db import Database
 from skep.db.database import MakeEngine
 from skep.durability.agents import Agents
@@ -148,13 +149,7 @@ async def open_hive(
         stores.tell = chunks.tell = tell = Teller(hub, clock)
         filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
         credit = open_credit(settings, db, clock, filesystem, tell)
-        spaces = SpaceHooks(filesystem)
-        hooks = AllHooks(spaces, CreditHooks(credit))
-        rules = AuthRules.from_settings(settings.auth, public_url=settings.server.public_url)
-        auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
-        closing.push_async_callback(auth.close)
-        auth.tell = tell
-        await auth.start()
+        auth = await _open_auth(settings, db, keys, clock, filesystem, credit, tell, closing)
 
         # who keeps it well
         keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
@@ -200,6 +195,27 @@ async def open_hive(
         )  # fmt: skip
         trouble.hive = hive
         return hive
+
+
+async def _open_auth(
+    settings: Settings,
+    db: Database,
+    keys: HiveKeys,
+    clock: Clock,
+    filesystem: Filesystem,
+    credit: Credit,
+    tell: Tell,
+    closing: AsyncExitStack,
+) -> Auth:
+    """Who people are; spaces and credit hear of those who come and go."""
+    spaces = SpaceHooks(filesystem)
+    hooks = AllHooks(spaces, CreditHooks(credit))
+    rules = AuthRules.from_settings(settings.auth, public_url=settings.server.public_url)
+    auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
+    closing.push_async_callback(auth.close)
+    auth.tell = tell
+    await auth.start()
+    return auth
 
 
 def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness) -> Edge:
