@@ -13,8 +13,8 @@ from skep.client.accounts import Accounts
 from skep.client.administration import Administration
 from skep.client.calls import Caller
 from skep.client.clouds import Clouds
-from skep.client.devices import DeviceLogin
 from skep.client.credit import Credit
+from skep.client.devices import DeviceLogin
 from skep.client.files import Files
 from skep.client.live import Live
 from skep.client.retries import Cancel
