@@ -28,6 +28,9 @@ ROUND_S = 40.0
 EMPTYING_MAX = 6
 """Grace periods until nothing may be left: chunks need one, their packs another, repack may come in between."""
 
+IDLE_MAX = 120
+"""Seconds until no worker holds a lease."""
+
 _SHARDS = prepared(
     sa.select(s.shards.c.pack_id, s.shards.c.number, s.stores.c.name, s.shards.c.state)
     .join_from(s.shards, s.stores, s.stores.c.id == s.shards.c.store_id)
@@ -169,7 +172,11 @@ async def check_empty(run: Run, hive: Hive) -> None:
     if used:
         raise Broken(f"empty stores are counted as used: {used}")
     chunks = hive.chunks
-    if chunks.leases.held or chunks.on_their_way or chunks.room.in_flight:
+    for _ in range(IDLE_MAX):  # a worker may be in the middle of something
+        if not (chunks.leases.held or chunks.on_their_way or chunks.room.in_flight):
+            break
+        await asyncio.sleep(1.0)
+    else:
         raise Broken(f"{chunks.leases.held} leases, {len(chunks.on_their_way)} packs on their way for ever")
     for member in list(hive.stores):
         if member.state == "lost":

@@ -19,6 +19,7 @@ from skep.base.ids import Id
 from skep.filesystem import Filesystem
 from skep.filesystem.content import FileContent
 from skep.filesystem.records import BatchItem
+from skep.filesystem.uploads.records import Draft
 from skep.stores.protocol import Buffer
 from skep.testing.simulation.world import Broken, World
 
@@ -27,6 +28,9 @@ POOL = 12
 """Different contents that all clients of a run share: so they deduplicate, and race with collection."""
 SIZES = (0, 1, 900, 5_000, 40_000, 40_000, 90_000, 150_000, 300_000, 700_000)
 SEEN_MAX = 100
+DOOR = "simulated"
+"""Under which the uploads in pieces are kept."""
+PIECES_MAX = 60
 
 Stack: TypeAlias = tuple[int, ...]
 """The contents of a file's versions, the oldest first; each a number of the pool."""
@@ -253,6 +257,29 @@ class Client:
                 await asyncio.sleep(self._chance.random() * 0.5)
             yield body[at : at + step]
 
+    async def _upload(self, files: Files) -> Doing | None:
+        """A file that comes in pieces, some of which break off, and which may be given up in the middle."""
+        name, number = self._chance.choice(NAMES), self._pool.draw(self._chance)
+        body = self._pool.body(number)
+        after = files.with_file(name, (*files.living.get(name, ()), number))
+
+        async def act() -> None:
+            draft = Draft(DOOR, path=self._path(name), length_bytes=len(body))
+            upload = await self._fs.open_upload(self._me, None, draft)
+            for _ in range(PIECES_MAX):
+                offset = upload.offset_bytes
+                end = self._chance.randrange(offset, len(body) + 1) if self._chance.random() < 0.6 else len(body)
+                some = self._stream(body[offset:end])
+                done = await self._fs.append(self._me, DOOR, upload.id, offset, some)
+                if done.written is not None:
+                    return
+                upload = await self._fs.upload(self._me, DOOR, upload.id)
+                if not done.upload.offset_bytes <= upload.offset_bytes <= len(body):
+                    raise Broken(f"client {self.name}: an upload stood at {done.upload} and now at {upload}")
+            raise Broken(f"client {self.name}: an upload of {len(body)} bytes does not end: {upload}")
+
+        return [after], act()
+
     async def _batch(self, files: Files) -> Doing | None:
         names = self._chance.sample(NAMES, self._chance.randrange(1, 5))
         numbers = [self._pool.draw(self._chance) for _ in names]
@@ -321,15 +348,17 @@ class Client:
 
     async def _read_slowly(self, opened: FileContent) -> bytes | None:
         """The content; None when the stores did not let us."""
-        parts = []
+        parts, reading = list[bytes](), opened.read()
         try:
-            async for part in opened.read():
+            async for part in reading:
                 parts.append(part)
                 await asyncio.sleep(self._chance.random() * 0.2)
         except SkepError as error:
             if not excused(error):
                 raise self._broken("reading what is being deleted", error) from error
             return None
+        finally:
+            await reading.aclose()  # type: ignore[attr-defined]
         return b"".join(parts)
 
     async def _get_old(self, files: Files) -> Doing | None:
@@ -433,10 +462,14 @@ class Client:
         else:
             await self._fs.delete(self._me, node.id, permanently=True)
         await self._fs.empty_trash(self._me)
+        for upload in await self._fs.uploads(self._me, DOOR, None):
+            if upload.state == "open":
+                await self._fs.abort_upload(self._me, DOOR, upload.id)
         self.beliefs = [Files()]
 
     _OPERATIONS: dict[str, Callable[[Client, Files], Awaitable[Doing | None]]] = {
         "put": _put,
+        "upload": _upload,
         "batch": _batch,
         "get": _get,
         "get old": _get_old,
@@ -452,8 +485,8 @@ class Client:
 
 Doing: TypeAlias = tuple[list[Files], Awaitable[None]]
 OPERATIONS = (
-    *("put",) * 9, *("get",) * 6, "get old", *("get going",) * 2, *("batch",) * 2, *("delete",) * 3, "restore", "purge",
-    "move", "copy", "restore version",
+    *("put",) * 9, *("get",) * 6, "get old", *("get going",) * 2, *("upload",) * 3, *("batch",) * 2, *("delete",) * 3,
+    "restore", "purge", "move", "copy", "restore version",
 )  # fmt: skip
 
 
