@@ -13,11 +13,9 @@ Its truth:
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,11 +36,11 @@ from skep.stores.drivers.cloud.base import (
 )
 from skep.stores.drivers.cloud.config import BearerTokens
 from skep.stores.drivers.cloud.http import Http, Reply, range_header, ranged_body
+from skep.stores.drivers.cloud.ids import FileIds, FolderId
 from skep.stores.protocol import Properties, Usage
 
 SINGLE_MAX_BYTES = 50_000_000
 PAGES_MAX = 10_000
-IDS_MAX = 200_000
 _FIELDS = "id,type,name,size,sha1,modified_at"
 _COMMITS_MAX = 20
 _PART_MAX_BYTES = 128 << 20
@@ -70,9 +68,8 @@ class Box:
         self._clock = clock
         self._http = Http(self.place, BearerTokens(access), clock, connections=8, timeout_s=timeout_s)
         self._single_max_bytes = single_max_bytes
-        self._folder_id = ""
-        self._folder_lock = asyncio.Lock()
-        self._ids: OrderedDict[str, str] = OrderedDict()
+        self._folder = FolderId(access.folder, "0", self._step)
+        self._ids = FileIds()
 
     async def _api(self, method: str, path: str, **options: Any) -> Reply:
         return await self._http.call(method, f"{self._access.provider.api_url}/{path}", **options)
@@ -95,24 +92,8 @@ class Box:
 
     # --- names to ids -----------------------------------------------------------------------
 
-    def _learn(self, name: str, file_id: str) -> None:
-        self._ids[name] = file_id
-        self._ids.move_to_end(name)
-        if len(self._ids) > IDS_MAX:
-            self._ids.popitem(last=False)
-
-    async def _folder(self, *, make: bool) -> str:
-        """The id of our folder; empty when it is not there and is not to be made."""
-        async with self._folder_lock:
-            if self._folder_id:
-                return self._folder_id
-            parent = "0"
-            for name in self._access.folder.split("/"):
-                parent = await (self._make_folder(name, parent) if make else self._find_folder(name, parent))
-                if not parent:
-                    return ""
-            self._folder_id = parent
-            return parent
+    async def _step(self, name: str, parent: str, *, make: bool) -> str:
+        return await (self._make_folder(name, parent) if make else self._find_folder(name, parent))
 
     async def _make_folder(self, name: str, parent: str) -> str:
         reply = await self._api("POST", "folders", json={"name": name, "parent": {"id": parent}})
@@ -132,7 +113,7 @@ class Box:
         for number in range(PAGES_MAX):
             reply = await self._api("GET", f"folders/{folder}/items", params=params)
             if reply.status == 404 and number == 0:
-                self._folder_id = ""  # somebody deleted the folder: it is found or made anew
+                self._folder.forget()  # somebody deleted the folder: it is found or made anew
                 return
             if reply.status != 200:
                 raise self._error(reply, "listing a folder")
@@ -149,7 +130,7 @@ class Box:
         known = self._ids.get(name)
         if known:
             return known
-        folder = await self._folder(make=False)
+        folder = await self._folder.get(make=False)
         if not folder:
             return ""
         reply = await self._api("OPTIONS", "files/content", json={"name": name, "parent": {"id": folder}, "size": 0})
@@ -158,24 +139,24 @@ class Box:
         found = _conflicting_id(reply)
         if not found:
             raise self._error(reply, "finding a file")
-        self._learn(name, found)
+        self._ids.learn(name, found)
         return found
 
     # --- the verbs --------------------------------------------------------------------------
 
     async def write(self, name: str, value: bytes) -> Entry:
         digest = await digest_of(sha1_of, value)
-        reply = await self._upload(name, value, digest, self._ids.get(name, ""))
+        reply = await self._upload(name, value, digest, self._ids.get(name))
         if reply.status == 404:
-            self._ids.pop(name, None)
-            self._folder_id = ""
+            self._ids.forget(name)
+            self._folder.forget()
             reply = await self._upload(name, value, digest, "")
         if reply.status == 409 and (taken := _conflicting_id(reply)):
             reply = await self._upload(name, value, digest, taken)
         entry = self._uploaded(reply, "taking a file")
         if text_of(entry, "sha1") != digest or number_of(entry, "size") not in (len(value), None):
             raise StoreUnavailable(f"{self.place} holds other bytes than were sent as {name}")
-        self._learn(name, text_of(entry, "id"))
+        self._ids.learn(name, text_of(entry, "id"))
         return Entry(name, len(value), text_of(entry, "id"))
 
     def _uploaded(self, reply: Reply, doing: str) -> Any:
@@ -186,7 +167,7 @@ class Box:
 
     async def _upload(self, name: str, value: bytes, digest: str, file_id: str) -> Reply:
         """A new file, or a new version of the file of that id."""
-        folder = "" if file_id else await self._folder(make=True)
+        folder = "" if file_id else await self._folder.get(make=True)
         if len(value) > self._single_max_bytes:
             return await self._in_session(name, value, digest, folder, file_id)
         about: dict[str, object] = {"name": name}
@@ -245,7 +226,7 @@ class Box:
         reply = await self._upload(name, value, sha1_of(value), "")
         if reply.status == 409:
             return False
-        self._learn(name, text_of(self._uploaded(reply, "taking the marker"), "id"))
+        self._ids.learn(name, text_of(self._uploaded(reply, "taking the marker"), "id"))
         return True
 
     async def read(self, name: str, offset: int, length: int | None) -> bytes:
@@ -260,7 +241,7 @@ class Box:
                 return b""
             if reply.status != 404:
                 raise self._error(reply, "giving a file")
-            self._ids.pop(name, None)
+            self._ids.forget(name)
         raise ObjectNotFound(f"there is no file {name}")
 
     async def _fetch(self, file_id: str, offset: int, length: int | None) -> Reply:
@@ -288,7 +269,7 @@ class Box:
                 return _entry(reply.json())
             if reply.status != 404:
                 raise self._error(reply, "finding a file")
-            self._ids.pop(name, None)
+            self._ids.forget(name)
         return None
 
     async def remove(self, name: str) -> None:
@@ -298,17 +279,18 @@ class Box:
         reply = await self._api("DELETE", f"files/{file_id}")
         if reply.status not in (200, 204, 404):
             raise self._error(reply, "deleting a file")
-        self._ids.pop(name, None)
+        self._ids.forget(name)
         await self._api("DELETE", f"files/{file_id}/trash")  # not every account lets us: then it goes with time
 
     async def entries(self) -> AsyncIterator[Entry]:
-        folder = await self._folder(make=False)
+        folder = await self._folder.get(make=False)
         if not folder:
             return
         async for item in self._items(folder):
             entry = _entry(item)
             if entry is not None:
-                self._ids.setdefault(entry.name, entry.id)
+                if entry.name not in self._ids:
+                    self._ids.learn(entry.name, entry.id)
                 yield entry
 
     async def usage(self) -> Usage:

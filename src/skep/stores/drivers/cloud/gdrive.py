@@ -14,10 +14,8 @@ Its truth:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -37,6 +35,7 @@ from skep.stores.drivers.cloud.base import (
 )
 from skep.stores.drivers.cloud.config import BearerTokens
 from skep.stores.drivers.cloud.http import Http, Reply, range_header, ranged_body
+from skep.stores.drivers.cloud.ids import FileIds, FolderId
 from skep.stores.marker import MARKER_NAME
 from skep.stores.protocol import Properties, Usage
 
@@ -44,7 +43,6 @@ SINGLE_MAX_BYTES = 5_000_000
 PART_BYTES = 32 << 20
 FOLDER_TYPE = "application/vnd.google-apps.folder"
 PAGES_MAX = 10_000
-IDS_MAX = 200_000
 _FIELDS = "id,name,size,md5Checksum,modifiedTime,createdTime,trashed"
 _SLOW = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded", "dailyLimitExceeded"})
 _FULL = frozenset(
@@ -77,9 +75,8 @@ class GoogleDrive:
         self._http = Http(self.place, BearerTokens(access), clock, connections=8, timeout_s=timeout_s)
         self._single_max_bytes = single_max_bytes
         self._part_bytes = part_bytes
-        self._folder_id = ""
-        self._folder_lock = asyncio.Lock()
-        self._ids: OrderedDict[str, str] = OrderedDict()
+        self._folder = FolderId(access.folder, "root", self._step)
+        self._ids = FileIds()
 
     async def _call(self, method: str, path: str, params: Mapping[str, str], **options: Any) -> Reply:
         return await self._http.call(method, f"{self._access.provider.api_url}/{path}", params=params, **options)
@@ -100,28 +97,11 @@ class GoogleDrive:
 
     # --- names to ids -----------------------------------------------------------------------
 
-    def _learn(self, name: str, file_id: str) -> None:
-        self._ids[name] = file_id
-        self._ids.move_to_end(name)
-        if len(self._ids) > IDS_MAX:
-            self._ids.popitem(last=False)
-
-    async def _folder(self, *, make: bool) -> str:
-        """The id of our folder; empty when it is not there and is not to be made."""
-        async with self._folder_lock:
-            if self._folder_id:
-                return self._folder_id
-            parent = "root"
-            for name in self._access.folder.split("/"):
-                found = await self._search(f"name = '{name}' and mimeType = '{FOLDER_TYPE}'", parent)
-                if found:
-                    parent = min(found, key=lambda item: (text_of(item, "createdTime"), text_of(item, "id")))["id"]
-                elif make:
-                    parent = await self._make_folder(name, parent)
-                else:
-                    return ""
-            self._folder_id = parent
-            return parent
+    async def _step(self, name: str, parent: str, *, make: bool) -> str:
+        found = await self._search(f"name = '{name}' and mimeType = '{FOLDER_TYPE}'", parent)
+        if found:
+            return text_of(min(found, key=lambda item: (text_of(item, "createdTime"), text_of(item, "id"))), "id")
+        return await self._make_folder(name, parent) if make else ""
 
     async def _make_folder(self, name: str, parent: str) -> str:
         body = {"name": name, "mimeType": FOLDER_TYPE, "parents": [parent]}
@@ -150,7 +130,7 @@ class GoogleDrive:
 
     async def _named(self, name: str) -> list[Entry]:
         """All files of a name as a search shows them, the one that counts first."""
-        folder = await self._folder(make=False)
+        folder = await self._folder.get(make=False)
         if not folder:
             return []
         found = [entry for item in await self._search(f"name = '{name}'", folder) if (entry := _entry(item))]
@@ -163,7 +143,7 @@ class GoogleDrive:
             return known
         found = await self._named(name)
         if found:
-            self._learn(name, found[0].id)
+            self._ids.learn(name, found[0].id)
         return found[0].id if found else ""
 
     # --- the verbs --------------------------------------------------------------------------
@@ -173,16 +153,16 @@ class GoogleDrive:
         file_id = await self._id_of(name)
         reply = await self._upload(name, value, file_id)
         if reply.status == 404 and file_id:
-            self._ids.pop(name, None)
+            self._ids.forget(name)
             reply = await self._upload(name, value, "")
         if reply.status == 404:
-            self._folder_id = ""  # somebody deleted the folder: it is made anew with the next try
+            self._folder.forget()  # somebody deleted the folder: it is made anew with the next try
         if reply.status not in (200, 201):
             raise self._error(reply, "taking a file")
         found = reply.json()
         if text_of(found, "md5Checksum") != digest or number_of(found, "size") != len(value):
             raise StoreUnavailable(f"{self.place} holds other bytes than were sent as {name}")
-        self._learn(name, text_of(found, "id"))
+        self._ids.learn(name, text_of(found, "id"))
         return Entry(name, len(value), text_of(found, "id"), _rank(found))
 
     async def _upload(self, name: str, value: bytes, file_id: str) -> Reply:
@@ -191,7 +171,7 @@ class GoogleDrive:
         url = self._access.provider.content_url + url
         about: dict[str, object] = {"name": name}
         if not file_id:
-            about["parents"] = [await self._folder(make=True)]
+            about["parents"] = [await self._folder.get(make=True)]
         if len(value) <= self._single_max_bytes:
             kind, body = _related(about, value)
             params = {"uploadType": "multipart", "fields": _FIELDS}
@@ -248,7 +228,7 @@ class GoogleDrive:
         if found and found[0].id != own:
             await self._call("DELETE", f"files/{own}", {})
             return False
-        self._learn(name, own)
+        self._ids.learn(name, own)
         return True
 
     async def read(self, name: str, offset: int, length: int | None) -> bytes:
@@ -266,17 +246,17 @@ class GoogleDrive:
                 return b""
             if reply.status != 404:
                 raise self._error(reply, "giving a file")
-            self._ids.pop(name, None)
+            self._ids.forget(name)
         raise ObjectNotFound(f"there is no file {name}")
 
     async def find(self, name: str) -> Entry | None:
         known = self._ids.get(name)
         if known and (entry := await self._look(known)) is not None:
             return entry
-        self._ids.pop(name, None)
+        self._ids.forget(name)
         for found in await self._named(name):
             if found.id != known and (entry := await self._look(found.id)) is not None:  # a search may show the past
-                self._learn(name, entry.id)
+                self._ids.learn(name, entry.id)
                 return entry
         return None
 
@@ -288,7 +268,7 @@ class GoogleDrive:
         return _entry(reply.json()) if reply.status == 200 else None
 
     async def remove(self, name: str) -> None:
-        known = self._ids.pop(name, None)
+        known = self._ids.forget(name)
         ids = {entry.id for entry in await self._named(name)} | ({known} if known else set())
         for file_id in sorted(ids):
             reply = await self._call("DELETE", f"files/{file_id}", {})
@@ -296,7 +276,7 @@ class GoogleDrive:
                 raise self._error(reply, "deleting a file")
 
     async def entries(self) -> AsyncIterator[Entry]:
-        folder = await self._folder(make=False)
+        folder = await self._folder.get(make=False)
         if not folder:
             return
         newest: dict[str, str] = {}
@@ -305,7 +285,7 @@ class GoogleDrive:
             if entry is not None:
                 if entry.rank >= newest.get(entry.name, "") and entry.name not in self._ids:
                     newest[entry.name] = entry.rank
-                    self._learn(entry.name, entry.id)
+                    self._ids.learn(entry.name, entry.id)
                 yield entry
 
     async def usage(self) -> Usage:
