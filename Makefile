@@ -11,20 +11,40 @@ SEEDS ?= 0:1000
 JOBS ?= 2
 # A suite that has no tests (pytest's exit 5) has not failed.
 OR_EMPTY = || [ $$? -eq 5 ]
+BUILT = src/skep/frontends/web/built
+PAGE_SOURCES = $(shell find web/src web/public web/build -type f) web/index.html web/vite.config.ts web/svelte.config.js web/tsconfig.json web/package.json
+HAS_NODE = command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null
 PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_COMPILE_COMMAND="make lock" \
 	$(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-config \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up parts test test-again check test-crash test-long simulate bench docs fmt lock clean
+.PHONY: help up page wheel parts test test-again check test-crash test-long simulate bench docs fmt lock clean
 
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-up: $(VENV)/.server  ## install Skep here and start a hive; safe to run again
+up: $(VENV)/.server page-if-node  ## install Skep here and start a hive; safe to run again
 	@$(VENV)/bin/skep up
 
-test: $(VENV)/.dev  ## everything that this machine can run, except the suites that take many minutes
+page: $(BUILT)/size.json  ## build the page that / shows; needs Node 20.19 or newer with npm
+
+# Without Node a hive starts all the same, and / says how to get the page.
+.PHONY: page-if-node
+page-if-node:
+	@if $(HAS_NODE); then $(MAKE) --no-print-directory page; \
+	elif [ ! -e $(BUILT)/size.json ]; then echo "no Node 20.19 or newer with npm here: the hive starts without its page (make page builds it)"; fi
+
+$(BUILT)/size.json: $(PAGE_SOURCES) web/node_modules/.package-lock.json
+	@echo "the page: web/"
+	@cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@$(HAS_NODE) || { echo "The page needs Node 20.19 or newer with npm: install them, then make page."; exit 1; }
+	@cd web && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+test: $(VENV)/.dev page-if-node  ## everything that this machine can run, except the suites that take many minutes
 	$(PYTEST) -n $(CORES) --dist loadfile -m "not crash and not long" --durations=25 --durations-min=5
 
 test-again: $(VENV)/.dev  ## what failed in the last run of the tests, one after another
@@ -38,11 +58,17 @@ check: $(VENV)/.dev  ## lint, format, types, import contract, house rules, docum
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 	$(PYTEST) -q tests/docs tests/house
+	@if $(HAS_NODE); then $(MAKE) --no-print-directory check-page; else echo "no Node 20.19 or newer with npm here: the page is not checked"; fi
+
+.PHONY: check-page
+check-page: web/node_modules/.package-lock.json
+	@cd web && npm run --silent check
+	@cd web && npm run --silent test
 
 test-crash: $(VENV)/.dev  ## real hives killed with -9 at random moments
 	$(PYTEST) -o faulthandler_timeout=2400 -m crash $(OR_EMPTY)
 
-test-long: $(VENV)/.dev  ## thousands of histories, gigabytes of data
+test-long: $(VENV)/.dev page-if-node  ## thousands of histories, gigabytes of data
 	HYPOTHESIS_PROFILE=long $(PYTEST) -n $(CORES) --dist loadfile -o faulthandler_timeout=2400 -m "long and not crash" $(OR_EMPTY)
 	SKEP_HISTORIES=3000 $(PYTEST) -o faulthandler_timeout=2400 tests/property/durability
 
@@ -59,13 +85,16 @@ fmt: $(VENV)/.dev  ## format the code and fix what can be fixed
 	$(VENV)/bin/ruff check --fix --quiet .
 	$(VENV)/bin/ruff format .
 
+wheel: $(VENV)/.server page  ## a wheel with the page in it, in dist/
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+
 lock: $(VENV)/.dev  ## choose and pin the newest dependencies anew
 	$(COMPILE) --upgrade --extra server pyproject.toml requirements/build.in -o requirements/server.txt
 	$(COMPILE) --upgrade requirements/parts.in -o requirements/parts.txt
 	$(COMPILE) --upgrade --all-extras -c requirements/server.txt pyproject.toml requirements/build.in -o requirements/dev.txt
 
 clean:  ## remove what make installed and what tools cached; a hive's data stays
-	rm -rf $(VENV) .parts build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .parts web/node_modules $(BUILT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Skep needs Python 3.11 or newer: install it, or name it with make PYTHON=..."; exit 1; }

@@ -42,6 +42,7 @@ from skep.filesystem import Filesystem, PersonalSpaces, SpaceHooks
 from skep.frontends.api.jobs import Jobs
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App
+from skep.frontends.common.content_tickets import ContentTickets
 from skep.frontends.live.app import LiveApp
 from skep.server import options
 from skep.server.addresses import Proxies
@@ -176,7 +177,7 @@ async def open_hive(
             rebalancer=keepers.rebalancer, traffic=keepers.traffic, limits=options.request_limits(settings),
             uploads=_uploads(settings, clock), polls=_polls(settings), batch_memory=_batch_memory(settings, clock),
             check_store=partial(_check_store, clouds.grants, board, egress), clouds=clouds, facts=facts.now,
-            certificate=lambda: None if tls is None else tls.state,
+            certificate=lambda: None if tls is None else tls.state, tickets=ContentTickets(keys.token_key, clock),
         )  # fmt: skip
         live = await open_live(settings, clock, db, keys, auth, hub, journal, identity.hive_id, closing)
         ground = Ground(

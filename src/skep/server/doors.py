@@ -31,6 +31,7 @@ from skep.frontends.s3.call import Services as S3Services
 from skep.frontends.s3.known_buckets import KnownBuckets
 from skep.frontends.tus.app import tus_app
 from skep.frontends.tus.services import TusGround
+from skep.frontends.web.app import SEGMENT, WebApp
 from skep.frontends.webdav.app import webdav_app
 from skep.frontends.webdav.roots import OWN, SPACES
 from skep.frontends.webdav.services import PAGE as DAV_PAGE
@@ -220,9 +221,10 @@ def open_doors(ground: Ground) -> Doors:
     only = ground.settings.server.only
     if only:
         link = {LINK_PATH: _AT_PATHS[LINK_PATH](ground)} if only in ("array", "chunk") else {}
-        return Doors({}, link, rest=api_app(ground.services, only))
+        return Doors({}, {"/": WebApp({}), **link}, rest=api_app(ground.services, only))
+    page = WebApp()
     return Doors(
-        {segment: build(ground) for segment, build in _BUILDERS.items()},
-        {path: build(ground) for path, build in _AT_PATHS.items()},
+        {SEGMENT: page, **{segment: build(ground) for segment, build in _BUILDERS.items()}},
+        {**page.paths, **{path: build(ground) for path, build in _AT_PATHS.items()}},
         rest=api_app(ground.services),
     )

@@ -19,6 +19,7 @@ from skep.db import Database
 from skep.events import Hub, Journal
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.live.app import LiveApp
+from skep.frontends.web.app import WebApp
 from skep.server.compose import edge_of
 from skep.server.doors import Doors, live_paths
 from skep.server.edge import Edge
@@ -94,7 +95,7 @@ async def open_events_hive(settings: Settings, *, clock: Clock) -> EventsHive:
             return exposition(registry)
 
         pages = PlainPages(
-            Doors({}, live_paths(live), rest=_elsewhere),
+            Doors({}, {"/": WebApp({}), **live_paths(live)}, rest=_elsewhere),
             readiness=readiness,
             metrics=metrics,
             metrics_access=settings.server.metrics_access,

@@ -1,10 +1,8 @@
-"""The plain pages beside the API: ``/``, ``/healthz``, ``/readyz``, ``/metrics``."""
+"""The plain answers beside the doors: ``/healthz``, ``/readyz``, ``/metrics``, and what WebDAV clients ask of ``/``."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from importlib.resources import files
 from typing import Literal
 
 from skep.auth import Auth
@@ -21,7 +19,6 @@ Readiness = Callable[[], Awaitable[list[str]]]
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
 _TEXT = "text/plain; charset=utf-8"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
 
 
 class PlainPages:
@@ -48,20 +45,19 @@ class PlainPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path not in PATHS and path != "/":
+        if path == "/" and scope["method"] == "OPTIONS":  # Windows asks here before it asks at /dav/
+            scope["state"]["route"] = path
+            await send_bytes(send, 200, b"", DAV_HEADERS)
+            return
+        if path not in PATHS:
             await self._rest(scope, receive, send)
             return
         scope["state"]["route"] = path
-        if path == "/" and scope["method"] == "OPTIONS":  # Windows asks here before it asks at /dav/
-            await send_bytes(send, 200, b"", DAV_HEADERS)
-            return
         if scope["method"] not in ("GET", "HEAD"):
             await send_problem(send, method_not_allowed(scope["method"], ["GET", "HEAD"]), scope["state"]["request_id"])
             return
         status, kind, body = await self._page(path, scope)
         headers = [("content-type", kind), ("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
-        if path == "/":
-            headers.append(("content-security-policy", _POLICY))
         await send_bytes(send, status, body, headers, head_only=scope["method"] == "HEAD")
 
     async def _page(self, path: str, scope: Scope) -> tuple[int, str, bytes]:
@@ -72,11 +68,9 @@ class PlainPages:
                 trouble = await self._readiness()
                 return (503, _TEXT, "".join(f"{line}\n" for line in trouble).encode()) if trouble else (
                     200, _TEXT, b"ready\n")  # fmt: skip
-            case "/metrics":
+            case _:
                 await self._check_reader(scope)
                 return 200, CONTENT_TYPE, await self._metrics()
-            case _:
-                return 200, "text/html; charset=utf-8", _landing()
 
     async def _check_reader(self, scope: Scope) -> None:
         client, headers = scope["client"][0], scope["state"]["headers"]
@@ -86,8 +80,3 @@ class PlainPages:
         if self._metrics_access == "local" and "authorization" not in headers:
             raise Forbidden("The metrics are for this machine and for administrators: see server.metrics_access.")
         (await authenticate(self._auth, headers, client)).require_admin()
-
-
-@lru_cache(1)
-def _landing() -> bytes:
-    return (files("skep.server") / "landing.html").read_bytes()

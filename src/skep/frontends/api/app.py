@@ -6,6 +6,7 @@ from skep.frontends.api import (
     access_keys,
     account,
     agents,
+    archive,
     audit,
     batch,
     changes,
@@ -47,6 +48,7 @@ from skep.frontends.api.services import Services
 _RESOURCES = (
     upload,
     download,
+    archive,
     batch,
     info,
     tree,

@@ -19,10 +19,11 @@ Number = Annotated[int, Meta(ge=1, le=1 << 62)]
 
 
 class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """``version``: an older content; ``download``: as an attachment to save."""
+    """``version``: an older content; ``download``: as an attachment to save; ``ticket``: instead of a login."""
 
     version: Number | None = None
     download: bool = False
+    ticket: str | None = None
 
 
 class DownloadPathQuery(PathQuery, frozen=True, kw_only=True):
@@ -33,9 +34,10 @@ class DownloadPathQuery(PathQuery, frozen=True, kw_only=True):
 
 
 class SaveQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """``download``: as an attachment to save."""
+    """``download``: as an attachment to save; ``ticket``: instead of a login."""
 
     download: bool = False
+    ticket: str | None = None
 
 
 async def get_data(call: Call, query: DownloadQuery) -> None:
@@ -68,8 +70,9 @@ async def _serve(call: Call, node_id: Id, version: int | None, download: bool) -
 _GIVES = ("application/octet-stream",)
 _ALSO = (206, 304)
 _DATA = "/api/filesystem/data"
+_VERSION = f"{_DATA}/{{node_id}}/{{number}}"
 OPERATIONS = (
     Operation("GET", _DATA, get_data_by_path, "files:read", TAG, gives=_GIVES, also=_ALSO),
-    Operation("GET", f"{_DATA}/{{node_id}}", get_data, "files:read", TAG, gives=_GIVES, also=_ALSO),
-    Operation("GET", f"{_DATA}/{{node_id}}/{{number}}", get_version_data, "files:read", TAG, gives=_GIVES, also=_ALSO),
+    Operation("GET", f"{_DATA}/{{node_id}}", get_data, "files:read", TAG, gives=_GIVES, also=_ALSO, ticketed=True),
+    Operation("GET", _VERSION, get_version_data, "files:read", TAG, gives=_GIVES, also=_ALSO, ticketed=True),
 )

@@ -43,7 +43,8 @@ class Operation:
 
     ``scope``: what the credential must have (empty: any will do; None: anyone may call); ``admin``: for administrators;
     ``takes``: media types of a streamed body; ``gives``: media types of a streamed answer;
-    ``status``: of the usual answer; ``also``: other statuses of success, for the document.
+    ``status``: of the usual answer; ``also``: other statuses of success, for the document;
+    ``ticketed``: a ticket in the query may stand for the Authorization header (common/content_tickets).
     """
 
     method: str
@@ -56,6 +57,7 @@ class Operation:
     takes: tuple[str, ...] = ()
     gives: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
+    ticketed: bool = False
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from skep.frontends.common.answers import AnswerBroken, send_problem
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
-from skep.frontends.common.headers import check_head, declared_length
+from skep.frontends.common.headers import Headers, check_head, declared_length
 from skep.frontends.common.problems import Problem
 from skep.frontends.common.request import client_of
 
@@ -147,7 +147,8 @@ class _Endpoint:
         operation = self._operation
         call.body.check_declared()
         if operation.scope is not None:
-            call.caller = await authenticate(call.services.auth, call.headers, call.client)
+            headers = _ticket_headers(call) if operation.ticketed else call.headers
+            call.caller = await authenticate(call.services.auth, headers, call.client)
             if operation.scope:
                 call.caller.require(operation.scope)
             if operation.admin:
@@ -210,6 +211,23 @@ class _time_limit:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
             raise TimedOut(f"The call was not done after {self._seconds:g} s: try again, or ask for less.") from None
+
+
+def _ticket_headers(call: Call) -> Headers:
+    """The headers of a request; where a ticket in the query stands for the Authorization header, with that header.
+
+    Raises InvalidToken, TokenExpired.
+    """
+    query = call.scope.get("query_string", b"")
+    if call.headers.get("authorization") is not None or b"ticket=" not in query:
+        return call.headers
+    try:
+        fields = dict(_pairs(query.decode("ascii")))
+    except ValueError:
+        raise MalformedRequest("The query of the URL does not parse: percent-encode it as UTF-8.") from None
+    subject = call.path.get("node_id") or fields.get("nodes", "")
+    header = call.services.tickets.open(fields.get("ticket", ""), subject)
+    return Headers([(b"authorization", header.encode("latin-1"))])
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from skep.durability.storeset import StoreSet
 from skep.durability.traffic import Traffic
 from skep.filesystem import Filesystem
 from skep.frontends.api.jobs import Jobs
+from skep.frontends.common.content_tickets import ContentTickets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class Services:
     """What is lost together."""
     credit: Credit
     """Who has how much to spend."""
+    tickets: ContentTickets
+    """What a browser's own downloads show instead of a login."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""
     certificate: Callable[[], ShownCertificate | None] = lambda: None
