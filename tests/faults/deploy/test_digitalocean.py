@@ -49,10 +49,10 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("lag", [0, pytest.param(2, marks=pytest.mark.long)])
 ALWAYS = {"failed-not-done", "failed-but-done", "corrupt", "too-many"}
 
 
+@pytest.mark.parametrize("lag", [0, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in ALWAYS else pytest.mark.long) for n in LOST])
 async def test_one_name_is_one_droplet_whatever_is_lost(double: DigitalOceanDouble, name: str, lag: int) -> None:
     double.lag_listings = lag
