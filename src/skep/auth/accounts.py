@@ -9,6 +9,7 @@ from skep.auth.access_keys import drop_access_keys
 from skep.auth.app_passwords import drop_app_passwords
 from skep.auth.buckets import address_key
 from skep.auth.factors import drop_factors
+from skep.auth.facts import drop_facts, set_deletion
 from skep.auth.groups import drop_memberships, set_member, the_group
 from skep.auth.identity_providers import drop_identities
 from skep.auth.invites import (
@@ -207,6 +208,7 @@ class Accounts(Logins):
                 drop_access_keys,
                 drop_factors,
                 drop_identities,
+                drop_facts,
                 drop_memberships,
                 drop_invites_by,
                 remove_user,
@@ -292,6 +294,8 @@ class Accounts(Logins):
         def change(tx: Transaction) -> UserInfo:
             user_id = the_user(tx, user).info.id
             set_state(tx, user_id, state)
+            if state == ACTIVE:
+                set_deletion(tx, user_id, None)
             self._void_credentials(tx, user_id)
             changed = the_user(tx, user_id).info
             self._note(tx, "user-suspended" if state == SUSPENDED else "user-resumed", principal, changed)

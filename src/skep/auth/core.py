@@ -104,6 +104,8 @@ class AuthCore:
         attempts = rules.login_attempts_max
         self._names = Buckets(clock, capacity=attempts, refill_s=rules.login_window_s / attempts)
         self._familiar = Familiar()
+        self._resets = Buckets(clock, capacity=3, refill_s=600.0)
+        self._errands: set[asyncio.Task[None]] = set()
         self._addresses = Buckets(clock, capacity=6 * attempts, refill_s=rules.login_window_s / (6 * attempts))
         self._codes = Buckets(clock, capacity=CODE_ATTEMPTS, refill_s=CODE_WINDOW_S / CODE_ATTEMPTS)
         self._noted = Buckets(clock, capacity=FAILURES_NOTED_MAX, refill_s=1.0)
@@ -137,7 +139,7 @@ class AuthCore:
     async def close(self) -> None:
         """Check no more passwords; whoever waits for a check gets ShuttingDown."""
         self._hasher.close()
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        await asyncio.gather(*self._flights.values(), *self._errands, return_exceptions=True)
 
     def void(self, user_id: Id) -> None:
         """Believe nothing any more that was found out about a user: another process changed it."""

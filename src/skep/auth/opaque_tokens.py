@@ -47,6 +47,11 @@ def new_invite_token() -> str:
     return _text(_INVITE_PREFIX, random_bytes(20))
 
 
+def new_mail_token() -> str:
+    """What a letter brings: 20 random bytes."""
+    return _text("skm_", random_bytes(20))
+
+
 def secret_hash(token: str) -> bytes:
     """What is stored for a refresh or invite token. Overlong text has a hash that matches nothing."""
     return digest(token[: _SECRET_LENGTH_MAX + 1].encode("utf-8", "surrogatepass"))

@@ -35,17 +35,24 @@ class AuthRules:
     invite_s: float = 7 * 86_400
     public_url: str = ""
     """Where the hive is reached: what passkeys are bound to, and where links lead that are sent out."""
+    sends_mail: bool = False
+    deletion_grace_s: float = 30 * 86_400
+    """How long an account that somebody gives up can be brought back."""
     audit_s: float = 0
     """How long entries of the audit log are kept; 0: for ever."""
 
     @classmethod
-    def from_settings(cls, settings: AuthSettings, *, issuer: str = "skep", public_url: str = "") -> AuthRules:
+    def from_settings(
+        cls, settings: AuthSettings, *, issuer: str = "skep", public_url: str = "", sends_mail: bool = False
+    ) -> AuthRules:
         """The rules that an operator's settings make; ``issuer`` names the hive in its tokens."""
         return cls(
             registration=settings.registration,
             issuer=issuer,
             audience=issuer,
-            public_url=public_url,
+            public_url=public_url.rstrip("/"),
+            sends_mail=sends_mail,
+            deletion_grace_s=settings.deletion_grace_s,
             access_token_s=settings.access_token_s,
             refresh_token_s=settings.refresh_token_s,
             verdict_cache_s=settings.verdict_cache_s,

@@ -14,7 +14,7 @@ from typing import Any
 
 from skep.auth import names
 from skep.auth.access_keys import purge_access_keys
-from skep.auth.accounts import Accounts, page_size
+from skep.auth.accounts import page_size
 from skep.auth.app_passwords import (
     insert_app_password,
     list_app_password_rows,
@@ -39,6 +39,8 @@ from skep.auth.groups import (
 )
 from skep.auth.invites import drop_invites_to_group, purge_invites
 from skep.auth.keyring import add_key, purge_keys, rotate_if_due
+from skep.auth.leaving import Leaving
+from skep.auth.mail import purge_mail_tokens
 from skep.auth.opaque_tokens import new_app_password
 from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, GroupInfo, Principal
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
@@ -67,7 +69,7 @@ class Maintained:
     rotated: bool
 
 
-class Auth(Accounts, Devices, SshAccess, Signing, Auditing):
+class Auth(Leaving, Devices, SshAccess, Signing, Auditing):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,
@@ -256,6 +258,7 @@ class Auth(Accounts, Devices, SshAccess, Signing, Auditing):
         def keep_up(tx: Transaction) -> Maintained:
             sessions = purge_sessions(tx)
             purge_client_sessions(tx)
+            purge_mail_tokens(tx)
             return Maintained(
                 sessions=sessions,
                 invites=purge_invites(tx),

@@ -38,6 +38,7 @@ from skep.auth.clients import (
     remove_client,
     words_of,
 )
+from skep.auth.facts import is_verified
 from skep.auth.groups import list_group_rows
 from skep.auth.opaque_tokens import new_app_password, secret_hash
 from skep.auth.questions import PageSession
@@ -314,7 +315,7 @@ def _person(tx: Transaction, user: UserInfo, scopes: frozenset[str]) -> dict[str
     if "profile" in scopes:
         claims |= {"preferred_username": user.name, "name": user.full_name or user.name}
     if "email" in scopes and user.email:
-        claims |= {"email": user.email, "email_verified": False}
+        claims |= {"email": user.email, "email_verified": is_verified(tx, user.id, user.email)}
     if "groups" in scopes:
         found = list_group_rows(tx, of_user=user.id, after="", limit=names.NAME_LENGTH)
         claims["groups"] = [group.name for group in found]

@@ -124,6 +124,15 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     login_window_s: Positive
     verdict_cache_s: Annotated[float, Meta(ge=0, le=3600)]
     audit_days: Days
+    deletion_grace_s: Annotated[float, Meta(ge=0, le=365 * 86_400)]
+
+
+class MailSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Letters to people."""
+
+    url: str
+    sender: str
+    password: EnvironmentOnly
 
 
 class FilesystemSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +253,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage: StorageSettings
     cloud: CloudSettings
     auth: AuthSettings
+    mail: MailSettings
     filesystem: FilesystemSettings
     s3: S3Settings
     limits: LimitSettings

@@ -118,13 +118,22 @@ def register(
 @click.command()
 @click.option("--hive", "hive_url", envvar="SKEP_HIVE", metavar="URL", help="Which hive, if logged in to several.")
 @click.option("--password-stdin", is_flag=True, help="Read the old and the new password, each on a line.")
+@click.option("--forgotten", metavar="NAME", help="Have a letter sent to this user, which leads to a new password.")
 @with_output
-def passwd(output: Output, hive_url: str | None, password_stdin: bool) -> None:
+def passwd(output: Output, hive_url: str | None, password_stdin: bool, forgotten: str | None) -> None:
     """Set a new password for yourself; your sessions elsewhere end.
 
     App passwords stay: `skep app-password ls` shows them.
     """
     file = CredentialFile(credentials_path())
+    if forgotten is not None:
+        if hive_url is None:
+            raise click.UsageError("say which hive: --hive URL")
+        with Hive.connect(hive_url, None) as stranger:
+            stranger.accounts.ask_reset(forgotten)
+        said = "if there is such a user with an e-mail address, a letter is on its way"
+        output.value({"hive": hive_url, "asked": forgotten}, said)
+        return
     known = file.chosen(hive_url)
     with open_hive(known.url) as hive:
         old = password(password_stdin, "Old password")

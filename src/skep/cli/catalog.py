@@ -118,6 +118,7 @@ _section(
 _section(
     "People",
     "session_commands",
+    account="Your own account: take all of it along, or give it up.",
     session="Logins that are still good: see them, end them.",
     factor="Second factors of your account: authenticator apps, passkeys, recovery codes.",
 )

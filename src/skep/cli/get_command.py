@@ -62,13 +62,31 @@ def get(
       skep get /Pictures .                  as ./Pictures
       skep get /a.txt old.txt --version 3
     """
+    return fetch_tree(
+        output, hive, source, target, version=version, force=force, dry_run=dry_run, parallel=parallel, space=space
+    )
+
+
+def fetch_tree(
+    output: Output,
+    hive: Hive,
+    source: str,
+    target: str | Path,
+    *,
+    version: int | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    parallel: int = 8,
+    space: str | None = None,
+) -> int:
+    """Fetch a file or tree, and say how it went; the exit code."""
     from skep.client.downloads import Download, local_states, remote_tree
     from skep.client.trees import plan_download, relative_path
 
     began = time.monotonic()
     place = space_id(hive.files, space)
     top = hive.files.info(hive_path(source), space=place)
-    root = _root(top, target)
+    root = _root(top, str(target))
     download = Download(hive.files, root, place, cancel=hive.cancel, threads=parallel, version=version)
     if version is not None:
         top = _of_version(hive, top, version)

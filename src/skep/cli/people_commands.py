@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, TextIO
+
 import click
 
 from skep.base.durations import parse_duration
+from skep.base.errors import BadInput
 from skep.base.sizes import parse_size
+from skep.cli.exits import DONE, FAILED
 from skep.cli.options import ListingGroup, confirmed, with_hive
 from skep.cli.output import Output, human_size, human_time, shown, table
 from skep.cli.passwords import new_password, stdin_option
 from skep.client.hive import Hive
 
+IMPORT_PAGE = 500
 FILE_SCOPES = ("files:read", "files:write")
 
 
@@ -167,13 +173,65 @@ def user_factors(output: Output, hive: Hive, name: str, clear: bool, yes: bool) 
     output.value(found, lambda: table(["kind", "name", "last used"], rows) or "no second factor")
 
 
+@user.command("export")
+@click.option("--hashes", is_flag=True, help="With what passwords are checked against: keep that file to yourself.")
+@with_hive
+def user_export(output: Output, hive: Hive, hashes: bool) -> None:
+    """Print all accounts as lines of JSON.
+
+    For administrators; `skep user import` of another hive reads them. Files stay where they are.
+    """
+    for one in hive.accounts.export_users(hashes=hashes):
+        print(json.dumps(one, ensure_ascii=False))
+
+
+@user.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@with_hive
+def user_import(output: Output, hive: Hive, file: TextIO) -> int:
+    """Make the accounts that a file tells of.
+
+    Lines of JSON as `skep user export` prints them, - for standard input; each is made by itself, and those that cannot
+    be made are told (exit code 1). Without a password_hash an account has no password yet.
+    """
+    lines = [line for line in file if line.strip()]
+    users = [_user_of(number, line) for number, line in enumerate(lines, 1)]
+    done: list[dict[str, Any]] = []
+    for start in range(0, len(users), IMPORT_PAGE):
+        done += hive.accounts.import_users(users[start : start + IMPORT_PAGE])
+    failed = [one for one in done if one.get("code")]
+    for one in failed:
+        output.note(f"{shown(one['name'])}: {shown(one['detail'])}")
+    output.value(done, f"{len(done) - len(failed)} accounts made, {len(failed)} not")
+    return FAILED if failed else DONE
+
+
+def _user_of(number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"line {number} is not an account: a JSON object on one line")
+    return found
+
+
 @user.command("rm")
 @click.argument("name")
+@click.option("--grace", metavar="DURATION", help="Shut it now; delete it with its files after this time, such as 30d.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_hive
-def user_rm(output: Output, hive: Hive, name: str, yes: bool) -> None:
-    """Delete an account (administrators). `skep user set NAME --suspend` only shuts it out."""
+def user_rm(output: Output, hive: Hive, name: str, grace: str | None, yes: bool) -> None:
+    """Delete an account (administrators). `skep user set NAME --suspend` only shuts it out.
+
+    At once only where its space is empty. With --grace its files go too, after that time; until then
+    `skep user set NAME --resume` calls it off.
+    """
     confirmed(f"Delete the account {shown(name)}?", yes)
+    if grace is not None:
+        shut = hive.accounts.schedule_deletion(name, parse_duration(grace))
+        output.value(shut, f"{shown(name)} is shut out, and deleted with all files in {grace}")
+        return
     hive.accounts.delete_user(name)
     output.value({"deleted": name})
 

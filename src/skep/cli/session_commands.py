@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import click
 
 from skep.cli.options import ListingGroup, confirmed, with_hive
@@ -62,6 +66,45 @@ def session_rm(output: Output, hive: Hive, session_id: str | None, others: bool,
         return
     hive.accounts.revoke_session(session_id)
     output.value({"ended": session_id})
+
+
+@click.group()
+def account() -> None:
+    """Your own account: take all of it along, or give it up."""
+
+
+@account.command("export")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@with_hive
+def account_export(output: Output, hive: Hive, directory: Path) -> int:
+    """Download all that the hive has of you.
+
+    account.json holds what it knows of the account, without secrets; files/ all files of your own space as they are
+    now. The same command again goes on where it was broken off.
+    """
+    from skep.cli.get_command import fetch_tree
+
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = hive.accounts.personal_data()
+    handle = os.open(directory / "account.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(data, file, ensure_ascii=False, indent=1)
+    return fetch_tree(output, hive, "/", directory / "files")
+
+
+@account.command("leave")
+@stdin_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@with_hive
+def account_leave(output: Output, hive: Hive, password_stdin: bool, yes: bool) -> None:
+    """Give up your account.
+
+    It is shut at once and deleted with all its files after the hive's time of grace; until then an administrator can
+    bring it back. `skep account export` first takes all of it along.
+    """
+    confirmed("Give up this account and all its files?", yes)
+    left = hive.accounts.leave(password(password_stdin))
+    output.value(left, "the account is shut; it is deleted after the hive's time of grace")
 
 
 @click.group(cls=ListingGroup)

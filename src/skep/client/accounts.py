@@ -44,6 +44,35 @@ class Accounts:
         send = {"name": name, "password": password, "email": email, "invite": invite}
         return self._record("POST", f"{AUTH}/register", send)
 
+    def personal_data(self) -> Record:
+        """All that the hive knows of one's account."""
+        return self._record("GET", f"{AUTH}/me/data")
+
+    def leave(self, password: str | None) -> Record:
+        """Give up one's own account."""
+        return self._record("POST", f"{AUTH}/me/leave", {"password": password})
+
+    def schedule_deletion(self, user: str, grace_s: float) -> Record:
+        """Shut an account now, and delete it after a time (administrators)."""
+        return self._record("POST", f"{_named('users', user)}/deletion", {"grace_s": grace_s})
+
+    def export_users(self, *, hashes: bool) -> Iterator[Record]:
+        """All users as another hive can take them (administrators)."""
+        asked = {"limit": PAGE_ITEMS, "hashes": hashes}
+        return self._caller.pages("/api/admin/users/export", asked, "users")
+
+    def import_users(self, users: Sequence[Record]) -> list[Record]:
+        """Make up to 500 users; what became of each (administrators)."""
+        return list(self._record("POST", "/api/admin/users/import", {"users": list(users)})["users"])
+
+    def ask_reset(self, name: str) -> None:
+        """Have a letter written that leads to a new password; nothing tells whether there is such a user."""
+        self._caller.json("POST", f"{AUTH}/reset", send={"name": name})
+
+    def ask_verification(self) -> None:
+        """Have a letter written to one's own address, to prove it."""
+        self._caller.json("POST", f"{AUTH}/verify-email/ask")
+
     def me(self) -> Record:
         """The user that the credential belongs to."""
         return self._record("GET", f"{AUTH}/me")

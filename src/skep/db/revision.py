@@ -26,6 +26,7 @@ REVISIONS = (
     "0015",
     "0016",
     "0017",
+    "0018",
 )
 """Every schema revision, oldest first; a test compares them with the migrations."""
 HEAD = REVISIONS[-1]

@@ -99,3 +99,36 @@ identity_keys = _table(
     _column("created_us", INT),
     _column("retired_us", INT, null=True),
 )
+# What was sent to people by mail to be shown again, once; and mail that is still to be sent.
+mail_tokens = _table(
+    "mail_tokens",
+    _column("token_hash", HASH, primary_key=True),
+    _column("user_id", ID, index=True),
+    _column("purpose", SHORT),  # verify | reset
+    _column("address", KEYTEXT),  # that it went to: it must still be the user's
+    _column("expires_us", INT, index=True),
+    clustered=True,
+)
+outbox = _table(
+    "outbox",
+    _column("id", ID, primary_key=True),
+    _column("sealed", BLOB),  # recipient, subject and text: a link in it is a secret
+    _column("tries", INT),
+    _column("due_us", INT, index=True),
+    _column("created_us", INT),
+)
+# What is known of users beside their profile.
+user_facts = _table(
+    "user_facts",
+    _column("user_id", ID, primary_key=True),
+    _column("verified_email", KEYTEXT, null=True),  # the address that mail has reached
+    _column("delete_us", INT, null=True, index=True),  # when the account is to go
+    _column("external_id", KEYTEXT, null=True),  # what a SCIM client calls it
+    clustered=True,
+)
+group_facts = _table(
+    "group_facts",
+    _column("group_id", ID, primary_key=True),
+    _column("external_id", KEYTEXT, null=True),
+    clustered=True,
+)

@@ -211,7 +211,8 @@ async def _open_auth(
     """Who people are; spaces and credit hear of those who come and go."""
     spaces = SpaceHooks(filesystem)
     hooks = AllHooks(spaces, CreditHooks(credit))
-    rules = AuthRules.from_settings(settings.auth, public_url=settings.server.public_url)
+    reached, sends = settings.server.public_url, bool(settings.mail.url)
+    rules = AuthRules.from_settings(settings.auth, public_url=reached, sends_mail=sends)
     auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
     closing.push_async_callback(auth.close)
     auth.tell = tell

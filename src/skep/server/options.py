@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from skep.auth.post import Postman, postman_of
+from skep.base.clock import Clock
 from skep.base.settings import Settings
 from skep.chunks.scheme import Scheme
 from skep.durability.options import Options
@@ -14,8 +16,17 @@ from skep.stores.wrappers.retry import Pace
 HEAD_LIMIT_BYTES = 64 * 1024
 CACHE_DIRECTORY = "cache"
 """The read cache, in the data directory: it may be removed at any time."""
+MAIL_DIRECTORY = "mail"
+"""Letters that the catch-all keeps, in the data directory."""
 PATIENCE = 2
 """A call to a store, tries and waits included, may take this many times as long as one try."""
+
+
+def postman(settings: Settings, clock: Clock) -> Postman | None:
+    """Who carries letters to people. Raises InvalidSetting."""
+    mail = settings.mail
+    kept = settings.data_path() / MAIL_DIRECTORY
+    return postman_of(mail.url, mail.sender, mail.password, kept, lambda: clock.now_us() / 1e6)
 
 
 def chunk_options(settings: Settings) -> Options:

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from skep.auth import Auth
+from skep.auth.postroom import PERIOD_S as MAIL_PERIOD_S
+from skep.auth.postroom import Postroom
 from skep.auth.upkeep import PERIOD_S as ACCOUNTS_PERIOD_S
 from skep.auth.upkeep import AccountsWorker
 from skep.base.clock import Clock
@@ -33,7 +35,10 @@ from skep.filesystem import Digests, Filesystem, Retention, UploadExpiry
 from skep.filesystem import check as check_metadata
 from skep.filesystem import repair as repair_metadata
 from skep.frontends.api.jobs import Job, Jobs
+from skep.server.departures import PERIOD_S as DEPARTURES_PERIOD_S
+from skep.server.departures import Departures
 from skep.server.identity import Identity
+from skep.server.options import postman
 from skep.server.stores_worker import StoresWorker
 from skep.server.uses import contents, needing, uses_of_chunks
 
@@ -57,6 +62,8 @@ class Keepers:
     uploads: UploadExpiry
     digests: Digests
     accounts: AccountsWorker
+    departures: Departures
+    postroom: Postroom
     stores: StoresWorker
     rebalancer: Rebalancer
     auditor: Auditor
@@ -97,6 +104,8 @@ def make_keepers(
         uploads=UploadExpiry(db, filesystem.books),
         digests=Digests(db, chunks, clock, after_s=workers.digests_after_s, tranquility=workers.tranquility),
         accounts=AccountsWorker(auth),
+        departures=Departures(auth, filesystem),
+        postroom=Postroom(db, identity.master.hive_keys().secrets_key, postman(settings, clock)),
         stores=StoresWorker(
             chunks.stores, repairer, traffic := Traffic(db, chunks.stores, clock), 2 * storage.reserve_bytes
         ),
@@ -108,7 +117,7 @@ def make_keepers(
 
 def _export(tx: Transaction) -> Iterator[bytes]:
     """The metadata for a snapshot, without what a restored hive must not believe."""
-    return export(tx, leave_out=("sessions", "worker_states"))
+    return export(tx, leave_out=("sessions", "client_sessions", "mail_tokens", "outbox", "worker_states"))
 
 
 def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> None:
@@ -128,6 +137,8 @@ def add_workers(workers: WorkerSet, keepers: Keepers, settings: Settings) -> Non
     workers.add(keepers.repacker, period_s=w.gc_period_s, tranquility=calm, first_run_after_s=90, backoff_max_s=longest)
     workers.add(keepers.retention, period_s=w.retention_period_s, tranquility=calm, first_run_after_s=45)
     workers.add(keepers.uploads, period_s=w.retention_period_s, tranquility=calm, first_run_after_s=50)
+    workers.add(keepers.postroom, period_s=MAIL_PERIOD_S, first_run_after_s=1, backoff_max_s=longest)
+    workers.add(keepers.departures, period_s=DEPARTURES_PERIOD_S, first_run_after_s=70, backoff_max_s=longest)
     workers.add(keepers.accounts, period_s=ACCOUNTS_PERIOD_S, first_run_after_s=20, backoff_max_s=longest)
     workers.add(keepers.snapshotter, period_s=w.snapshot_period_s, first_run_after_s=120, backoff_max_s=longest)
 

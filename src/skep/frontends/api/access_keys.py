@@ -49,7 +49,7 @@ class AccessKeys(msgspec.Struct, frozen=True):
 async def list_access_keys(call: Call) -> AccessKeys:
     """List one's own access keys, without their secrets."""
     found = await call.services.auth.list_access_keys(call.principal)
-    return AccessKeys([_record(info) for info in found])
+    return AccessKeys([access_key_record(info) for info in found])
 
 
 async def create_access_key(call: Call, body: NewAccessKey) -> AccessKey:
@@ -70,7 +70,7 @@ async def create_access_key(call: Call, body: NewAccessKey) -> AccessKey:
         prefix=body.prefix,
         expires_in_s=body.expires_in_s,
     )
-    return _record(made.info, made.secret)
+    return access_key_record(made.info, made.secret)
 
 
 async def revoke_access_key(call: Call) -> None:
@@ -78,7 +78,8 @@ async def revoke_access_key(call: Call) -> None:
     await call.services.auth.revoke_access_key(call.principal, call.path["access_key"])
 
 
-def _record(info: AccessKeyInfo, secret: str | None = None) -> AccessKey:
+def access_key_record(info: AccessKeyInfo, secret: str | None = None) -> AccessKey:
+    """The JSON of an access key."""
     return AccessKey(
         access_key=info.access_key,
         name=info.name,

@@ -26,6 +26,8 @@ _VERBS: Mapping[str, Mapping[str, Verb]] = {
     "/oauth/signin": {"POST": browser.sign_in},
     "/oauth/signout": {"POST": browser.sign_out},
     "/oauth/device": {"GET": browser.device, "POST": browser.decide_device},
+    "/oauth/password": {"GET": browser.password, "POST": browser.set_password},
+    "/oauth/verify": {"GET": browser.verify, "POST": browser.verified},
     "/oauth/token": {"POST": programs.token},
     "/oauth/device_authorization": {"POST": programs.begin_device},
     "/oauth/revoke": {"POST": programs.revoke},
@@ -33,7 +35,9 @@ _VERBS: Mapping[str, Mapping[str, Verb]] = {
     "/oauth/jwks": {"GET": programs.keys},
     **{path: {"GET": programs.metadata} for path in METADATA},
 }
-_PAGES: Final = frozenset({"/oauth/authorize", "/oauth/signin", "/oauth/signout", "/oauth/device"})
+_PAGES: Final = frozenset(
+    {"/oauth/authorize", "/oauth/signin", "/oauth/signout", "/oauth/device", "/oauth/password", "/oauth/verify"}
+)
 _STATUS: Mapping[type[e.SkepError], int] = {
     e.BadInput: 400,
     e.Unauthenticated: 401,

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from skep.auth.questions import PageSession
 from skep.auth.vouching import Asked, OAuthRefusal
-from skep.base.errors import BadCredentials, Denied, Forbidden, SkepError
+from skep.base.errors import BadCredentials, BadInput, Denied, Forbidden, SkepError
 from skep.frontends.common.browsers import redirect, set_cookie
 from skep.frontends.common.origins import is_of_another_site
 from skep.frontends.oidc import pages
@@ -119,6 +119,38 @@ async def decide_device(exchange: Exchange) -> None:
         return
     said = "The device goes on by itself." if allow else "The device was not let in."
     await pages.told(exchange, "Done", f"{said} You can close this page.")
+
+
+async def password(exchange: Exchange) -> None:
+    """Ask for the new password of whoever followed the link of a letter."""
+    await pages.by_letter(exchange, "A new password", "/oauth/password", password=True)
+
+
+async def set_password(exchange: Exchange) -> None:
+    """Set it."""
+    _own_form_only(exchange)
+    form = await exchange.form()
+    token = form.get("token", "")[:200]
+    try:
+        await exchange.auth.reset_password(token, form.get("new_password", ""), exchange.client)
+    except BadInput as error:
+        said = {"token": token, "wrong": error.message}
+        await pages.by_letter(exchange, "A new password", "/oauth/password", password=True, status=400, **said)
+        return
+    await pages.told(exchange, "Done", "The new password counts. All sessions have ended: log in again.")
+
+
+async def verify(exchange: Exchange) -> None:
+    """Ask whoever followed the link of a letter whether the address is theirs; programs follow links too."""
+    await pages.by_letter(exchange, "Your e-mail address", "/oauth/verify", password=False)
+
+
+async def verified(exchange: Exchange) -> None:
+    """Believe it."""
+    _own_form_only(exchange)
+    form = await exchange.form()
+    await exchange.auth.verify_email(form.get("token", ""), exchange.client)
+    await pages.told(exchange, "Done", "Letters reach this address.")
 
 
 async def _asked(exchange: Exchange, fields: Mapping[str, str]) -> Asked | None:

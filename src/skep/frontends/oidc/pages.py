@@ -123,6 +123,28 @@ async def type_code(exchange: Exchange, *, wrong: str = "", status: int = 200) -
     await page(exchange, "Let a device in", body, status=status)
 
 
+_FROM_LINK = (
+    "const t=location.hash.startsWith('#token=')?location.hash.slice(7):'';"
+    "document.querySelector('input[name=token]').value=t;"
+    "history.replaceState(null,'',location.pathname)"
+)
+
+
+async def by_letter(
+    exchange: Exchange, title: str, action: str, *, password: bool, token: str = "", wrong: str = "", status: int = 200
+) -> None:
+    """What the link of a letter opens. The token stands behind #, so that no server and no log sees it."""
+    said = f'<p class="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
+    asked = (
+        '<label>New password<input name="new_password" type="password" autocomplete="new-password" required></label>'
+        if password
+        else "<p>Is this e-mail address yours?</p>"
+    )
+    body = f'{said}<form method="post" action="{action}">{hidden({"token": token})}{asked}'
+    body += "<button>Yes, go on</button></form>"
+    await page(exchange, title, body, status=status, script="" if token else _FROM_LINK)
+
+
 async def told(
     exchange: Exchange, title: str, text: str, *, status: int = 200, cookie: tuple[str, str] | None = None
 ) -> None:

@@ -55,6 +55,9 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
         "/api/agents/enrol",
         "/api/auth/register",
         "/api/auth/login",
+        "/api/auth/reset",
+        "/api/auth/reset/confirm",  # the token of a letter is the credential
+        "/api/auth/verify-email",
         "/api/auth/login/sso",  # a ticket that one browser was given
         "/api/auth/sso",
         "/api/auth/sso/{name}",
