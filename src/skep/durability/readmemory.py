@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from skep.base.malloc import keep_freed
 
-PART_BYTES_MAX = 4 << 20
+PART_BYTES_MAX = 1 << 20
 PART_BYTES_MIN = 32 << 10
 STRETCH_BYTES = 512 << 10
 AHEAD_CHUNKS_MAX = 3
