@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import selectors
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from skep.deploy.launch.launcher import Launcher
 from skep.deploy.launch.limits import Limits
 from skep.deploy.launch.records import Event, Plan
 from skep.deploy.router.records import Backend, Site
-from skep.testing.clock import FakeClock
 
 GIB = 1 << 30
 HOSTS = ("m1", "m2", "m3")
@@ -37,16 +36,54 @@ class Killed(BaseException):
     """HQ is gone: no handler of it may do anything any more."""
 
 
-class InlineExecutor(ThreadPoolExecutor):
-    """Threads would make a history depend on the machine: what is given to one runs at once."""
+class _NoSelector(selectors.SelectSelector):
+    """Waits for nothing: the loop's time goes straight to its next timer."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout:
+            self.loop.now_s += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop in which waiting costs no time, and what is given to a thread runs at once: the same in every run."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        selector = _NoSelector()
+        selector.loop = self
+        super().__init__(selector)
+        self.set_exception_handler(self._complain)
+
+    def time(self) -> float:
+        return self.now_s
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        done = self.create_future()
         try:
-            done.set_result(fn(*args, **kwargs))
-        except BaseException as error:
+            done.set_result(func(*args))
+        except Exception as error:
             done.set_exception(error)
         return done
+
+    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), Killed):
+            self.default_exception_handler(context)
+
+
+class VirtualClock:
+    """The clock of such a loop."""
+
+    def now_us(self) -> int:
+        return 1_700_000_000_000_000 + round(self.monotonic_s() * 1e6)
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)  # of a loop whose time costs none
 
 
 class Life:
@@ -173,7 +210,7 @@ class World:
 
     def __init__(self, seed: int, folder: Path, *, fault_rate: float = 0.0) -> None:
         self.chance = random.Random(seed)
-        self.clock = FakeClock(auto=True)
+        self.clock = VirtualClock()
         self.folder = folder
         self.fault_rate = fault_rate
         self.rows: dict[str, bytes] = {}
@@ -357,7 +394,6 @@ async def quiet(doing: Any) -> Any:
 
 
 def run(history: Callable[[], Any]) -> Any:
-    """A history on a loop of its own, with no threads."""
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_default_executor(InlineExecutor(1))
+    """A history on a loop of its own."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(history())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,26 @@ from skep.deploy.launch.records import Deploy, Event, Plan, Request, Verdict
 from skep.deploy.stack.records import Job, Stack
 
 from .launch_stacks import ENDS, NEVER_WELL, shop
-from .launch_world import HQ, InlineExecutor, World, check_agreement, rest
+from .launch_world import HQ, World, check_agreement, rest, run
 
 
-@pytest.fixture
-async def hq(tmp_path: Path) -> AsyncIterator[HQ]:
-    asyncio.get_running_loop().set_default_executor(InlineExecutor(1))
-    one = World(1, tmp_path / "images").hq()
-    await one.open()
-    yield one
-    await one.launcher.close()
+def launched(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test of an HQ, in time that costs none."""
+
+    @functools.wraps(test)
+    def wrapper(tmp_path: Path, **given: object) -> None:
+        async def history() -> None:
+            hq = World(1, tmp_path / "images").hq()
+            await hq.open()
+            await test(hq, **given)
+            await hq.launcher.close()
+
+        run(history)
+
+    parameters = [one for one in inspect.signature(test).parameters.values() if one.name != "hq"]
+    place = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wrapper.__signature__ = inspect.Signature([place, *parameters])  # type: ignore[attr-defined]
+    return wrapper
 
 
 async def deploy(hq: HQ, stack: Stack) -> Verdict:
@@ -38,6 +50,7 @@ async def ids(hq: HQ, job: str) -> set[str]:
     return {one.id for one in await hq.journal.slices("shop") if (one.job, one.state) == (job, "live")}
 
 
+@launched
 async def test_a_push_starts_all_of_it_and_the_same_again_touches_nothing(hq: HQ) -> None:
     first = await deploy(hq, shop())
     assert (first.ok, first.outcome, first.urls) == (True, "released", ("http://a.test/",))
@@ -50,6 +63,7 @@ async def test_a_push_starts_all_of_it_and_the_same_again_touches_nothing(hq: HQ
     await settled(hq)
 
 
+@launched
 async def test_only_what_is_changed_is_replaced(hq: HQ) -> None:
     await deploy(hq, shop())
     db, mail, web = await ids(hq, "db"), await ids(hq, "mail"), await ids(hq, "web")
@@ -59,6 +73,7 @@ async def test_only_what_is_changed_is_replaced(hq: HQ) -> None:
     assert not await ids(hq, "web") & web
 
 
+@launched
 async def test_a_service_keeps_its_address_so_that_nothing_else_is_touched(hq: HQ) -> None:
     await deploy(hq, shop())
     (old,) = [one for one in await hq.journal.slices() if one.job == "db"]
@@ -72,6 +87,7 @@ async def test_a_service_keeps_its_address_so_that_nothing_else_is_touched(hq: H
     assert hq.plans[-1].downtime == {"db": "restart"}
 
 
+@launched
 async def test_a_push_of_variables_restarts_no_service_and_says_so(hq: HQ) -> None:
     await deploy(hq, shop())
     db, web = await ids(hq, "db"), await ids(hq, "web")
@@ -86,19 +102,21 @@ async def test_a_push_of_variables_restarts_no_service_and_says_so(hq: HQ) -> No
     assert await ids(hq, "db") != db
 
 
-@pytest.mark.parametrize(("run", "words"), [(ENDS, "ended 3 times"), (NEVER_WELL, "health probe")])
-async def test_a_job_that_is_not_well_leaves_the_old_release(hq: HQ, run: tuple[str, ...], words: str) -> None:
+@pytest.mark.parametrize(("words", "told"), [(ENDS, "ended 3 times"), (NEVER_WELL, "health probe")])
+@launched
+async def test_a_job_that_is_not_well_leaves_the_old_release(hq: HQ, words: tuple[str, ...], told: str) -> None:
     await deploy(hq, shop())
     before = await hq.journal.slices()
-    verdict = await deploy(hq, shop(2, db=2, run=run, extra="fixed"))
+    verdict = await deploy(hq, shop(2, db=2, run=words, extra="fixed"))
     assert (verdict.ok, verdict.job, verdict.outcome) == (False, "web", "failed")
-    assert words in verdict.reason
+    assert told in verdict.reason
     assert verdict.last_lines
     after = await hq.journal.slices()
     assert [(one.id, one.bindings) for one in after] == [(one.id, one.bindings) for one in before]
     await settled(hq)
 
 
+@launched
 async def test_a_router_that_refuses_leaves_the_old_release(hq: HQ) -> None:
     await deploy(hq, shop())
     verdict = await deploy(hq, shop(2, domain="refused.test"))
@@ -106,6 +124,7 @@ async def test_a_router_that_refuses_leaves_the_old_release(hq: HQ) -> None:
     await settled(hq)
 
 
+@launched
 async def test_a_fixed_port_is_handed_over_and_comes_back_when_that_fails(hq: HQ) -> None:
     await deploy(hq, shop(extra="fixed"))
     (old,) = await ids(hq, "fixed")
@@ -120,6 +139,7 @@ async def test_a_fixed_port_is_handed_over_and_comes_back_when_that_fails(hq: HQ
     await settled(hq)
 
 
+@launched
 async def test_volumes_keep_a_job_where_it_is(hq: HQ) -> None:
     await deploy(hq, shop(extra="files"))
     homes = {block for one in await hq.journal.slices() if one.job == "files" for block in one.places}
@@ -134,6 +154,7 @@ async def test_volumes_keep_a_job_where_it_is(hq: HQ) -> None:
     assert {block for one in await hq.journal.slices() if one.job == "files" for block in one.places} == homes
 
 
+@launched
 async def test_scaling_touches_no_other_slice_and_outlives_pushes_until_the_file_changes(hq: HQ) -> None:
     await deploy(hq, shop())
     before = await ids(hq, "web")
@@ -154,6 +175,7 @@ async def test_scaling_touches_no_other_slice_and_outlives_pushes_until_the_file
         await hq.launcher.scale("shop", {"db": 2}, hq.say)
 
 
+@launched
 async def test_releases_come_back_without_building(hq: HQ) -> None:
     for version in (1, 2, 3):
         await deploy(hq, shop(version))
@@ -168,12 +190,14 @@ async def test_releases_come_back_without_building(hq: HQ) -> None:
         await hq.launcher.rollback("shop", 999, hq.say)
 
 
+@launched
 async def test_ten_releases_are_kept(hq: HQ) -> None:
     for version in range(13):
         await deploy(hq, shop(version % 9))
     assert len(await hq.journal.releases("shop")) == 10
 
 
+@launched
 async def test_killed_it_comes_back_and_removed_it_is_forgotten(hq: HQ) -> None:
     await deploy(hq, shop())
     assert (await hq.launcher.kill("shop", hq.say)).outcome == "killed"
@@ -189,6 +213,7 @@ async def test_killed_it_comes_back_and_removed_it_is_forgotten(hq: HQ) -> None:
         await hq.launcher.observe("shop")
 
 
+@launched
 async def test_of_waiting_pushes_the_newest_wins(hq: HQ) -> None:
     told: list[Event] = []
 
@@ -206,6 +231,7 @@ async def test_of_waiting_pushes_the_newest_wins(hq: HQ) -> None:
     assert {one.spec.image for one in await hq.journal.slices() if one.job == "web"} == {"image:3"}
 
 
+@launched
 async def test_a_push_whose_listener_goes_away_goes_on(hq: HQ) -> None:
     async def say(event: Event) -> None:
         raise RuntimeError("nobody is there")
@@ -220,6 +246,7 @@ async def test_a_push_whose_listener_goes_away_goes_on(hq: HQ) -> None:
     await settled(hq)
 
 
+@launched
 async def test_a_service_of_one_stack_serves_others(hq: HQ) -> None:
     sharing = Stack(name="base", jobs=(_service("cache", shares=True),))
     await deploy(hq, sharing)
@@ -239,6 +266,7 @@ def _service(name: str, **facts: object) -> Job:
     return Job(**{field: changes.get(field, getattr(job, field)) for field in job.__struct_fields__})  # type: ignore[arg-type]
 
 
+@launched
 async def test_two_stacks_cannot_have_one_domain(hq: HQ) -> None:
     await deploy(hq, shop())
     verdict = await deploy(hq, shop(name="other"))
@@ -246,6 +274,7 @@ async def test_two_stacks_cannot_have_one_domain(hq: HQ) -> None:
     assert await hq.journal.slices("other") == ()
 
 
+@launched
 async def test_jobs_start_after_those_that_they_link_to(hq: HQ) -> None:
     stack = shop()
     first = Job(name="first", kind="worker", image="image:1")
@@ -257,6 +286,7 @@ async def test_jobs_start_after_those_that_they_link_to(hq: HQ) -> None:
     await settled(hq)
 
 
+@launched
 async def test_hooks_run_for_each_port_when_a_slice_comes_and_goes(hq: HQ) -> None:
     job = shop(extra="fixed").jobs[-1]
     with_hook = Job(

@@ -431,7 +431,9 @@ class SliceGrid:
         ledger, left = self._ledger, []
         for entry in self.slices:
             slice_id = entry.slice.id
-            if slice_id in self._busy or not (entry.state == "lost" or ledger.block(entry.block).state == "lost"):
+            if slice_id in self._busy or ledger.state.slices.get(slice_id) is not entry:
+                continue
+            if entry.state != "lost" and ledger.block(entry.block).state != "lost":
                 continue
             if entry.state == "leaving":
                 await self._finish_move(entry)
@@ -470,8 +472,8 @@ class SliceGrid:
         ledger = self._ledger
         last = ledger.state.decisions[-1] if ledger.state.decisions else None
         for entry in self.slices:
-            if entry.slice.id in self._busy:
-                continue
+            if entry.slice.id in self._busy or ledger.state.slices.get(entry.slice.id) is not entry:
+                continue  # it went while another was cared for
             if entry.state == "removing":
                 await self._try(self.remove(entry.slice.id))
             elif entry.state == "leaving":

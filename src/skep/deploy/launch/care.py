@@ -15,6 +15,7 @@ import msgspec
 from skep.base.errors import NotFound, SkepError, Unavailable
 from skep.base.logs import get_logger
 from skep.deploy.engines.records import Observed
+from skep.deploy.grid.state import SliceEntry
 from skep.deploy.launch.carrying import Carrying
 from skep.deploy.launch.ground import Ground
 from skep.deploy.launch.journal import OpenPlan
@@ -82,7 +83,7 @@ class Care:
         """End what is not of the release that serves: no launch is under way that could want it."""
         for stack in {one.stack for one in records}:
             ids = [one.id for one in records if one.stack == stack and one.state != "live"]
-            self._carrying.retire(stack, ids, drain=False)
+            self._carrying.retire(stack, ids, drain=True)
 
     async def _bring_back(self, busy: Callable[[], Collection[str]]) -> None:
         """Live slices that the grid does not have: its file is older, or a lost host was forgotten with them."""
@@ -152,8 +153,10 @@ class Care:
         """End what is nobody's on a host, start what should run there. Raises what its engine raises."""
         engine = self._ground.engine(block_id)
         there = {one.id: one for one in await engine.list() if self._slices.starter.is_ours(one.labels)}
-        mine = {entry.slice.id: entry for entry in self._ground.grid.slices if block_id in (entry.block, entry.target)}
-        for slice_id in there.keys() - mine.keys():
+        if there.keys() - self._on(block_id).keys():
+            await self._slices.drained()  # requests may be under way on a host that was only thought to be lost
+        mine = self._on(block_id)
+        for slice_id in sorted(there.keys() - mine.keys()):
             _log.info("orphan-ended", slice=slice_id, block=block_id)
             await engine.remove(slice_id)
         changed = set()
@@ -166,6 +169,10 @@ class Care:
         for stack in sorted(changed):
             await self._try(self._slices.route(stack), f"route {stack}")
         self._swept_s[block_id] = self._ground.clock.monotonic_s()
+
+    def _on(self, block_id: str) -> dict[str, SliceEntry]:
+        """The slices that lie on a block, or go there."""
+        return {entry.slice.id: entry for entry in self._ground.grid.slices if block_id in (entry.block, entry.target)}
 
     async def _mended(self, record: SliceRecord, block_id: str, seen: Observed | None) -> bool:
         """See to it that a live slice runs on its block; whether it is reached elsewhere than it was."""

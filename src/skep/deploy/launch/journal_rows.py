@@ -1,4 +1,4 @@
-"""The journal over rows: keys and values that change together or not at all. In memory, or in a SQLite file.
+"""The journal over rows: keys and values that change together or not at all. HQ keeps them sealed in SQLite.
 
     release/STACK/NUMBER   current/STACK   plan/STACK   number/STACK   verdicts/STACK   home/STACK/JOB   slice/ID
 

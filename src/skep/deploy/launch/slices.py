@@ -186,10 +186,15 @@ class Slices:
             return
         places = {name: place for name, place in record.places.items() if name != block}
         await self._ground.journal.put_slice(msgspec.structs.replace(record, places=places))
-        if record.state == "live" and places and not self.opening:
+        if record.state != "live" or record.kind != "web":
+            return
+        try:
             await self.route(record.stack)
-            if record.kind == "web":
-                await self.drained()
+        except SkepError as error:
+            if not self.opening:
+                raise
+            _log.warning("router-passed-over", stack=record.stack, error=error.message)
+        await self.drained()
 
     async def _unhook(self, record: SliceRecord, block: str) -> None:
         """Run what is to run before a slice goes; a failure holds nothing up."""
