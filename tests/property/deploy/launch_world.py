@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from skep.base.errors import CommandFailed, HostUnavailable, SkepError
+from skep.base.errors import CommandFailed, HostUnavailable, LocalFailure, SkepError
 from skep.deploy.build import Images
 from skep.deploy.engines.memory import Fault, MemoryEngine, MemoryHost
 from skep.deploy.engines.records import Image, JobSpec, Labels, Observed
@@ -115,6 +115,8 @@ class Rows(MemoryRows):
     async def apply(self, changes: Mapping[str, bytes | None]) -> None:
         about = min(changes).split("/")[0]
         self.life.step(f"before journal {about}")
+        if self.life.world.chance.random() < self.life.world.fault_rate / 10:
+            raise LocalFailure("the disk of HQ is full")
         await super().apply(changes)
         self.life.step(f"after journal {about}")
 
@@ -247,6 +249,16 @@ class World:
             self.left[backend] = self.clock.monotonic_s()
         for backend in after:
             self.left.pop(backend, None)
+        for backend in after - before:
+            self.check_ready(backend)
+
+    def check_ready(self, backend: Backend) -> None:
+        """What requests are led to must be able to answer them."""
+        for host in self.hosts.values():
+            for slice_id, job in host.jobs.items():
+                ports = {binding.host_port for binding in job.bindings}
+                if backend.port in ports and not host.is_down and job.health(host.now_s()) != "healthy":
+                    self.wrong.append(f"requests were led to {slice_id}, which is {job.health(host.now_s())}")
 
     def check_ending(self, host: MemoryHost, slice_id: str) -> None:
         """A web slice may end only when nothing leads to it and what was under way has had its time."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from skep.base.errors import LocalFailure
 from skep.deploy.launch.records import Plan, Request
 
 from .launch_stacks import ENDS, GOOD, NEVER_WELL, shop
@@ -70,7 +71,7 @@ class History:
             hq.life.dies_in = self.chance.choice((None, None, self.chance.randrange(1, 60)))
             try:
                 await hq.launcher.recover()
-            except Killed:
+            except (Killed, LocalFailure):
                 continue
             if not hq.life.is_alive:
                 continue

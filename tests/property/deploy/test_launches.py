@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from skep.base.errors import BadInput, NotFound
+from skep.deploy.engines.records import Image, JobSpec, Labels
 from skep.deploy.launch.records import Deploy, Event, Plan, Request, Verdict
 from skep.deploy.stack.records import Job, Stack
 
@@ -298,3 +299,98 @@ async def test_hooks_run_for_each_port_when_a_slice_comes_and_goes(hq: HQ) -> No
     await hq.launcher.kill("shop", hq.say)
     await settled(hq)
     assert hq.world.hooked == [f"on {slice_id} 2525", f"off {slice_id} 2525"]
+
+
+@launched
+async def test_a_lost_host_is_replaced_and_swept_when_it_comes_back(hq: HQ) -> None:
+    await deploy(hq, shop(scale=3))
+    (db_home,) = {block for one in await hq.journal.slices() if one.job == "db" for block in one.places}
+    lost = next(name for name in hq.world.hosts if name != db_home and hq.world.hosts[name].jobs)
+    hq.world.hosts[lost].is_down = True
+    assert await hq.launcher.host_lost(lost) == ()
+    served = {backend.port for site in hq.world.sites["shop"] for backend in site.backends}
+    there = {b.host_port for job in hq.world.hosts[lost].jobs.values() for b in job.bindings}
+    assert len(served) == 3
+    assert not served & there
+    hq.world.hosts[lost].is_down = False
+    await hq.launcher.host_found(lost)
+    assert hq.world.hosts[lost].jobs == {}
+    await settled(hq)
+
+
+@launched
+async def test_a_service_waits_for_its_lost_host(hq: HQ) -> None:
+    await deploy(hq, shop())
+    (db,) = [one for one in await hq.journal.slices() if one.job == "db"]
+    (home,) = db.places
+    hq.world.hosts[home].is_down = True
+    assert await hq.launcher.host_lost(home) == (db.id,)
+    hq.world.hosts[home].is_down = False
+    hq.world.hosts[home].reboot()
+    await hq.launcher.host_found(home)
+    assert await ids(hq, "db") == {db.id}
+    await settled(hq)
+
+
+@launched
+async def test_what_a_restarted_host_forgot_runs_again_on_the_same_ports(hq: HQ) -> None:
+    await deploy(hq, shop())
+    before = {one.id: one.bindings for one in await hq.journal.slices()}
+    for host in hq.world.hosts.values():
+        host.reboot()
+    await settled(hq)
+    assert {one.id: one.bindings for one in await hq.journal.slices()} == before
+
+
+@launched
+async def test_a_full_disk_is_a_verdict(hq: HQ) -> None:
+    await deploy(hq, shop(1))
+    for host in hq.world.hosts.values():
+        host.disk_is_full = True
+    verdict = await deploy(hq, shop(3))
+    assert "no room for image:3" in verdict.reason
+    await settled(hq)
+
+
+@launched
+async def test_orphans_end_and_other_peoples_jobs_do_not(hq: HQ) -> None:
+    await deploy(hq, shop())
+    engine = hq.engine("m3")
+    await engine.ship(Image(ref="image:5"))
+    for plan, slice_id in (("test/shop.0", "ours"), ("other/shop.0", "theirs"), ("", "nobodys")):
+        labels = Labels(stack="shop", job="web", slice=slice_id, plan=plan)
+        await engine.ensure(JobSpec(image="image:5"), labels)
+    await rest(hq)
+    assert {"theirs", "nobodys"} <= hq.world.hosts["m3"].jobs.keys()
+    assert "ours" not in hq.world.hosts["m3"].jobs
+    await engine.remove("theirs")
+    await engine.remove("nobodys")
+    await settled(hq)
+
+
+@launched
+async def test_cron_jobs_run_at_their_minute_and_are_cleared_away(hq: HQ) -> None:
+    job = Job(name="tick", kind="cron", image="image:1", run=("program", "exit", "4", "done"), schedule="* * * * *")
+    await deploy(hq, Stack(name="shop", jobs=(job,)))
+    assert await hq.journal.slices() == ()
+    await hq.clock.sleep(61.0)
+    await hq.launcher.tick()
+    (started,) = [one.id for one in await hq.journal.slices()]
+    await hq.clock.sleep(20.0)
+    await hq.launcher.tick()
+    (run_,) = hq.launcher.crons.runs
+    assert (run_.slice, run_.exit_code, run_.last_lines) == (started, 4, ("done",))
+    assert not any(host.jobs for host in hq.world.hosts.values())
+
+
+@launched
+async def test_what_is_seen_of_a_stack_names_hosts_that_do_not_answer(hq: HQ) -> None:
+    await deploy(hq, shop())
+    for host in hq.world.hosts.values():
+        host.is_down = True
+    view = await hq.launcher.observe("shop")
+    assert {one.state for one in view.slices} == {"unknown"}
+    assert view.urls == ("http://a.test/",)
+    for host in hq.world.hosts.values():
+        host.is_down = False
+    assert {one.state for one in (await hq.launcher.observe("shop")).slices} == {"running"}

@@ -273,13 +273,15 @@ class Carrying:
             records = [await self._ground.journal.slice(slice_id) for slice_id in slice_ids]
             if drain and any(one is not None and one.kind == "web" for one in records):
                 await self._slices.drained()
-            ends = [self._try(self._slices.end(slice_id), "end", slice_id) for slice_id in slice_ids]
-            await asyncio.gather(*ends)
+            await asyncio.gather(*(self._retire_one(slice_id) for slice_id in slice_ids))
             await self._try(self.tidy(stack), "tidy", stack)
         except Exception as error:
             _log.warning("not-ended", stack=stack, error=str(error))
         finally:
             self.retired.difference_update(slice_ids)
+
+    async def _retire_one(self, slice_id: str) -> None:
+        await self._try(self._slices.end(slice_id), "end", slice_id)
 
     async def idle(self, stack: str = "") -> None:
         """Wait until what is being ended has ended, of one stack or of all."""
