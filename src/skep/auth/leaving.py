@@ -91,6 +91,11 @@ class Leaving(Mail, SecondFactors):
         await self._prove_again(principal, password)
         return await self._shut(principal, principal.user_id, self._rules.deletion_grace_s)
 
+    @property
+    def deletion_grace_s(self) -> float:
+        """How long an account that goes can be brought back, unless said otherwise."""
+        return self._rules.deletion_grace_s
+
     async def _shut(self, principal: Principal, user: Id | str, grace_s: float) -> UserInfo:
         if not 0 <= grace_s <= GRACE_MAX_S:
             raise BadInput(f"an account is deleted within {GRACE_MAX_S} s, not after {grace_s}")

@@ -29,6 +29,7 @@ from skep.frontends.oidc.exchange import OidcGround
 from skep.frontends.s3.app import S3App
 from skep.frontends.s3.call import Services as S3Services
 from skep.frontends.s3.known_buckets import KnownBuckets
+from skep.frontends.scim.app import ScimApp, ScimGround
 from skep.frontends.tus.app import tus_app
 from skep.frontends.tus.services import TusGround
 from skep.frontends.web.app import SEGMENT, WebApp
@@ -124,6 +125,17 @@ def _oidc(ground: Ground) -> App:
     )
 
 
+def _scim(ground: Ground) -> App:
+    return ScimApp(
+        ScimGround(
+            auth=ground.auth,
+            public_url=ground.settings.server.public_url,
+            head_bytes=ground.services.limits.head_bytes,
+            idle_timeout_s=ground.services.limits.idle_timeout_s,
+        )
+    )
+
+
 _AT_PATHS: Mapping[str, Callable[[Ground], App]] = {
     **dict.fromkeys(METADATA, _oidc),
     **{path: lambda ground: ground.live for path in PATHS},
@@ -211,6 +223,7 @@ _BUILDERS: Mapping[str, Callable[[Ground], App]] = {
     "s3": _s3,
     "tus": _tus,
     "oauth": _oidc,
+    "scim": _scim,
     OWN: _webdav,
     SPACES: _webdav,
 }
