@@ -18,6 +18,7 @@ from bench import machine
 from bench.agent_links import agent_links
 from bench.big_file import download, upload
 from bench.coding import coding
+from bench.credentials import credentials
 from bench.dedup import dedup
 from bench.figures import Row, table
 from bench.grid import grid
@@ -45,6 +46,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "memory": memory,
     "slow-clients": slow_clients,
     "live-streams": live_streams,
+    "credentials": credentials,
     "growth": growth,
     "webdav": webdav,
     "agent-links": agent_links,
