@@ -63,6 +63,12 @@ class Session {
     await this.#welcome();
   }
 
+  /** The second step of a login that asked for one: a code of the authenticator, or a recovery code. */
+  async answer(question: string, code: string): Promise<void> {
+    keep(await anonymous<Pair>('POST', '/api/auth/login/second', { question, code }));
+    await this.#welcome();
+  }
+
   async signOut(): Promise<void> {
     await call('POST', '/api/auth/logout').catch(() => {}); // a session that has ended is what was wanted
     localStorage.removeItem(KEY);

@@ -1,0 +1,146 @@
+"""The other views: shares, the account, the owner's side; changes by others; long lists; dark, and another language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from skep.client.framing import encode_batch
+
+from .conftest import PHONE, Person
+
+Meet = Callable[..., Person]
+pytestmark = pytest.mark.long
+
+
+def test_changes_by_others_appear(meet: Meet) -> None:
+    kim = meet("kim")
+    kim.page.get_by_text("This folder is empty").wait_for()
+    node = kim.put("/new.txt")
+    kim.entry("new.txt").wait_for()
+    kim.api.post("/api/filesystem/move", json={"id": node["id"], "to_path": "/renamed.txt"})
+    kim.entry("renamed.txt").wait_for()
+    kim.entry("new.txt").wait_for(state="detached")
+    kim.api.delete(f"/api/filesystem/info/{node['id']}")
+    kim.entry("renamed.txt").wait_for(state="detached")
+
+
+def test_ten_thousand_entries_are_few_elements(meet: Meet) -> None:
+    lou = meet("lou", sign_in=False)
+    for start in range(0, 10_000, 2_000):
+        batch = encode_batch((f"/Many/file {number}.txt", b"x", 0) for number in range(start, start + 2_000))
+        kind = {"content-type": "application/x-skep-batch"}
+        assert lou.api.post("/api/filesystem/batch", content=batch, headers=kind).status_code == 200
+    lou.sign_in()
+    lou.go("files/home/Many")
+    lou.page.get_by_text("10,000 entries").wait_for()
+    assert lou.page.locator("[data-entry]").count() < 80
+    lou.page.get_by_role("grid").focus()
+    lou.page.keyboard.press("End")
+    lou.entry("file 9999.txt").wait_for()
+    lou.page.keyboard.press("Control+a")
+    lou.page.get_by_text("10,000 selected").wait_for()
+    lou.page.keyboard.press("Escape")
+    lou.page.get_by_role("searchbox").fill("777")
+    lou.entry("file 7770.txt").wait_for()
+    lou.shot("many")
+    lou.no_violations("a long list")
+
+
+def test_a_folder_is_shared_accepted_and_taken_back(meet: Meet) -> None:
+    mia, noa = meet("mia", sign_in=False), meet("noa")
+    assert mia.api.post("/api/filesystem/mkdir", json={"path": "/Plans"}).status_code == 201
+    mia.put("/Plans/a.txt")
+    mia.sign_in()
+    mia.entry("Plans").click(button="right")
+    mia.shot("menu")
+    mia.no_violations("a menu")
+    mia.page.get_by_role("menuitem", name="Share").click()
+    dialog = mia.page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("noa")
+    dialog.get_by_role("combobox", name="Rights", exact=True).select_option("write")
+    dialog.get_by_role("button", name="Share").click()
+    dialog.get_by_text("not answered yet").wait_for()
+    mia.no_violations("sharing")
+    mia.shot("share")
+    noa.go("shared")
+    noa.page.get_by_role("button", name="Accept Plans").click()
+    noa.no_violations("shares")
+    noa.shot("shared")
+    noa.page.get_by_role("link", name="Open Plans").click()
+    noa.entry("a.txt").wait_for()
+    noa.entry("a.txt").click()
+    noa.page.keyboard.press("Delete")
+    mia.until_held("/Plans", [])
+    dialog.get_by_role("button", name="Stop sharing with noa").click()
+    dialog.get_by_text("It is shared with nobody.").wait_for()
+    noa.go("shared")
+    noa.page.get_by_text("Nobody shares anything with you.").wait_for()
+
+
+def test_the_account(meet: Meet) -> None:
+    oda = meet("oda")
+    oda.go("account")
+    oda.page.get_by_label("Name of the program").fill("phone")
+    oda.page.get_by_role("button", name="Make").click()
+    oda.page.get_by_text("The password of phone").wait_for()
+    secret = oda.page.locator("code").inner_text()
+    assert httpx.get(f"{oda.hive.url}/api/filesystem/info", auth=("oda", secret)).status_code == 200
+    oda.no_violations("the account")
+    oda.shot("account")
+    oda.page.get_by_role("button", name="End phone").click()
+    oda.page.get_by_role("button", name="End phone").wait_for(state="detached")
+    assert httpx.get(f"{oda.hive.url}/api/filesystem/info", auth=("oda", secret)).status_code == 401
+    oda.page.get_by_role("combobox", name="Look").select_option("dark")
+    oda.no_violations("the account, dark")
+    oda.shot("account-dark")
+    oda.page.get_by_role("combobox", name="Language").select_option("de")
+    oda.page.get_by_role("heading", name="Mein Konto").wait_for()
+    oda.go("files/home")
+    oda.page.get_by_text("Dieser Ordner ist leer").wait_for()
+    oda.shot("files-dark-german")
+    oda.no_violations("files, dark and in German")
+
+
+def test_the_owners_side(meet: Meet) -> None:
+    owner = meet()
+    owner.go("stores")
+    owner.page.locator('[data-store="local"]').wait_for()
+    owner.no_violations("stores")
+    owner.shot("stores")
+    owner.go("people")
+    owner.page.get_by_role("button", name="New account").click()
+    dialog = owner.page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("zoe")
+    dialog.get_by_label("Password").fill("quiet meadow 41 lantern")
+    dialog.get_by_role("button", name="Make").click()
+    owner.page.locator('[data-user="zoe"]').wait_for()
+    owner.no_violations("people")
+    owner.shot("people")
+    owner.page.get_by_role("button", name="Suspend zoe").click()
+    owner.page.get_by_role("button", name="Let in again: zoe").wait_for()
+    assert owner.api.get("/api/auth/users/zoe").json()["is_active"] is False
+    owner.page.get_by_role("button", name="Quota of zoe").click()
+    owner.page.get_by_role("dialog").get_by_label("Quota in GB").fill("2")
+    owner.page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    owner.page.get_by_role("dialog").wait_for(state="detached")
+    assert owner.api.get("/api/auth/users/zoe/space").json()["quota_bytes"] == 2_000_000_000
+    owner.go("upkeep")
+    owner.page.locator('[data-worker="scrub"]').wait_for()
+    owner.no_violations("upkeep")
+    owner.shot("upkeep")
+    owner.page.get_by_role("button", name="Pause scrub").click()
+    owner.page.get_by_role("button", name="Go on with scrub").wait_for()
+
+
+def test_the_owners_side_on_a_phone(meet: Meet) -> None:
+    owner = meet(viewport=PHONE, has_touch=True, is_mobile=True)
+    views = {"stores": "Stores", "people": "People", "upkeep": "Upkeep", "shared": "Shared", "account": "My account"}
+    for route, heading in views.items():
+        owner.go(route)
+        owner.page.get_by_role("heading", name=heading, exact=True).wait_for()
+        assert owner.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], route
+        owner.no_violations(f"{route} on a phone")
+        owner.shot(f"phone-{route}")
