@@ -278,7 +278,8 @@ async def main(arguments: list[str]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def until_the_input_ends() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # not sys.stdin, whose lock a thread must not hold when the program ends
+            pass
         with contextlib.suppress(RuntimeError):  # it ended before
             loop.call_soon_threadsafe(stop.set)
 
