@@ -215,6 +215,10 @@ class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
     default_plan: str
     gifts: bool
+    costs: Literal["none", "classic", "custom"]
+    upload_percent: Annotated[int, Meta(ge=0, le=100_000)]
+    download_percent: Annotated[int, Meta(ge=0, le=100_000)]
+    meter: Literal["auto", "always"]
     payment_secret: EnvironmentOnly
 
 

@@ -249,6 +249,37 @@ def credit_key_rm(output: Output, hive: Hive, name: str) -> None:
     output.value({"name": name}, f"the key {shown(name)} is worth nothing any more")
 
 
+@credit.command("usage")
+@who_argument
+@with_hive
+def credit_usage(output: Output, hive: Hive, account: str) -> None:
+    """Show what an account has used, month by month."""
+    found = hive.credit.usage(account)
+    rows = [
+        [str(one["month"]), human_size(one["in_bytes"]), human_size(one["out_bytes"]), str(one["requests"])]
+        for one in found
+    ]
+    output.value(found, lambda: table(["month", "in", "out", "transfers"], rows, right=("in", "out", "transfers")))
+
+
+@credit.command("limit")
+@click.argument("account")
+@click.option("--traffic", type=SIZE, help="What may be downloaded in a month.")
+@click.option("--rate", type=SIZE, help="Bytes in a second, all transfers together.")
+@with_hive
+def credit_limit(output: Output, hive: Hive, account: str, traffic: int | None, rate: int | None) -> None:
+    """Limit an account beside its plan (administrators).
+
+    What is not given is as the plan says. ACCOUNT is user:NAME or group:NAME.
+    """
+    found = hive.credit.set_limits({"account": account, "traffic_bytes": traffic, "rate_bytes_s": rate})
+    said = [
+        f"{human_size(found['traffic_bytes'])} a month" if found["traffic_bytes"] is not None else "any traffic",
+        f"{human_size(found['rate_bytes_s'])} a second" if found["rate_bytes_s"] is not None else "any rate",
+    ]
+    output.value(found, f"{shown(account)}: {', '.join(said)}")
+
+
 @credit.command("check")
 @with_hive
 def credit_check(output: Output, hive: Hive) -> None:

@@ -84,6 +84,18 @@ class Credit:
         """Make a key useless."""
         self._caller.json("DELETE", f"{CREDIT}/keys/{quote(name, safe='')}")
 
+    def usage(self, account: str = "") -> list[Record]:
+        """What an account has used, the newest month first."""
+        return list(self._record("GET", f"{CREDIT}/usage?account={quote(account, safe='')}")["months"])
+
+    def limits(self, account: str = "") -> Record:
+        """What limits an account now."""
+        return self._record("GET", f"{CREDIT}/limits?account={quote(account, safe='')}")
+
+    def set_limits(self, send: Record) -> Record:
+        """Limit an account beside its plan."""
+        return self._record("PUT", f"{CREDIT}/limits", send)
+
     def plans(self) -> list[Record]:
         """The plans that one may choose; of an administrator all."""
         return list(self._record("GET", f"{CREDIT}/plans")["plans"])

@@ -240,6 +240,16 @@ class PlanChanged(Event, frozen=True, kw_only=True, tag="plan-changed"):
     plan: str
 
 
+class QuotaAlmostUsed(Event, frozen=True, kw_only=True, tag="quota-almost-used"):
+    """An account has used 80 or 95 percent of what its space may hold or of its traffic of this month."""
+
+    account_id: Id
+    what: str
+    percent: int
+    used: int
+    limit: int
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     HiveStarted,
     HiveStopping,
@@ -262,5 +272,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     AuditNoted,
     CreditMoved,
     PlanChanged,
+    QuotaAlmostUsed,
 )
 """Every event there is."""

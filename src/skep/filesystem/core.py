@@ -15,9 +15,10 @@ from skep.filesystem.books import Books
 from skep.filesystem.joining import Joiner
 from skep.filesystem.known_spaces import KnownSpaces
 from skep.filesystem.names import Segments, split_path
-from skep.filesystem.ports import ContentStore
+from skep.filesystem.ports import ContentStore, Meter
 from skep.filesystem.records import Limits
 from skep.filesystem.spaces import Space
+from skep.filesystem.taps import Inflow, Tap, tap_of
 from skep.filesystem.uploads.arriving import Arrivals
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class Core:
         self._joiner = Joiner(self.books, self._commit)
         self._arrivals = Arrivals(clock)
         self._whole_spaces = KnownSpaces()
+        self.meter: Meter | None = None
+        """Counts what flows, for those who pay; the server plugs it in."""
 
     def _split(self, path: str) -> Segments:
         return split_path(path, path_bytes_max=self.limits.path_bytes_max, depth_max=self.limits.depth_max)
@@ -69,6 +72,13 @@ class Core:
         What its owner once chose and may not choose any more does not count.
         """
         return Scheme.parse(space.scheme) if space.scheme in self.limits.schemes else None
+
+    def _tap(self, space: Space) -> Tap | None:
+        return tap_of(self.meter, space.kind, space.owner_id)
+
+    def _inflow(self, space: Space, size_bytes: int | None) -> Inflow:
+        """What counts a body that comes into a space; ``size_bytes``: its length, if that is known."""
+        return Inflow(self._tap(space), size_bytes)
 
     async def _commit(self, work: Callable[[Transaction], T]) -> T:
         """One transaction that, once it is on its way, is waited for even if the caller is cancelled.

@@ -40,6 +40,8 @@ class Home(NamedTuple):
     domain_id: Id
     scheme: Scheme | None
     """Of its new packs; forgotten with the rest when its owner chooses another."""
+    kind: str
+    owner_id: Id
 
 
 class Key(NamedTuple):

@@ -19,6 +19,8 @@ from skep.filesystem.keyed import Bucket, Found, Past, Removed
 from skep.filesystem.ports import ContentStore
 from skep.filesystem.records import ALWAYS, Conditions, WriteResult
 from skep.filesystem.shares import Need
+from skep.filesystem.spaces import Space
+from skep.filesystem.taps import Tap
 from skep.filesystem.tree import Node
 from skep.filesystem.versions import Version
 
@@ -37,6 +39,8 @@ class KeyedContent:
     created_us: int
     domain: DomainKeys
     chunks: ContentStore
+    tap: Tap | None = None
+    """What counts the bytes that are read; None: nothing."""
 
     @property
     def size_bytes(self) -> int:
@@ -46,13 +50,16 @@ class KeyedContent:
         """The verified bytes of a range that lies within the content."""
         if self.version is None or not length:
             return
-        async for part in self.chunks.read(self.domain, Manifest.decode(self.version.manifest), offset, length):
+        parts = self.chunks.read(self.domain, Manifest.decode(self.version.manifest), offset, length)
+        async for part in parts if self.tap is None else self.tap.out(parts, length):
             yield part
 
     async def whole(self, offset: int, length: int) -> bytes:
         """The same in one piece, for a range that is small."""
         if self.version is None or not length:
             return b""
+        if self.tap is not None:
+            await self.tap.counted_out(length)
         return await self.chunks.whole(self.domain, Manifest.decode(self.version.manifest), offset, length)
 
 
@@ -177,24 +184,24 @@ class Keying(Core):
         """What is at a key, or was. Raises BucketNotFound, NodeNotFound, VersionNotFound; InUse: a delete marker."""
         principal.require(READ)
 
-        def work(tx: Transaction) -> tuple[Found, Id]:
+        def work(tx: Transaction) -> tuple[Found, Space]:
             if key.is_rooted:
                 space = access.space(tx, principal, space_id, "read")
             else:
                 space = self._known_whole(tx, principal, space_id)
-            return _find(tx, space, key, version_id), space.domain_id
+            return _find(tx, space, key, version_id), space
 
         at_once = await self._file_at(principal, space_id, key) if version_id is None else None
-        found, domain_id = await self._db.glance(work) if at_once is None else at_once
+        found, space = await self._db.glance(work) if at_once is None else at_once
         created_us = found.node.created_us if found.version is None else found.version.created_us
-        domain = await self._chunks.domain(domain_id)
-        return KeyedContent(found.bucket, found.node, found.version, found.facts, created_us, domain, self._chunks)
+        domain, tap = await self._chunks.domain(space.domain_id), self._tap(space)
+        return KeyedContent(found.bucket, found.node, found.version, found.facts, created_us, domain, self._chunks, tap)
 
-    async def _file_at(self, principal: Principal, space_id: Id | None, key: Key) -> tuple[Found, Id] | None:
-        """What most reads ask for: the file at a key of a space that is known, and the space's domain."""
+    async def _file_at(self, principal: Principal, space_id: Id | None, key: Key) -> tuple[Found, Space] | None:
+        """What most reads ask for: the file at a key of a space that is known, and the space."""
         whole = self._whole_spaces.get(principal, space_id)
         found = None if whole is None else await keyed.file_at(self._db, whole, key)
-        return None if whole is None or found is None else (found, whole.domain_id)
+        return None if whole is None or found is None else (found, whole)
 
     async def mark_directory(self, principal: Principal, space_id: Id | None, key: Key, known: Facts) -> None:
         """Make the directory of a key, and give it facts, so that it is a key whatever is in it.

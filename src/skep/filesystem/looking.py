@@ -173,11 +173,11 @@ class Looking(Core):
         """
         principal.require(READ)
 
-        def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Id]:
+        def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Space]:
             source = access.living_file(tx, principal, node_id, "read")
             chosen = versions.of_file(tx, source.node, version)
             node = info.seen(source.space, info.node_info(source.node, source.path))
-            return node, chosen, source.space.domain_id
+            return node, chosen, source.space
 
         return await self._opened(*await self._db.glance(work))
 
@@ -192,25 +192,26 @@ class Looking(Core):
         if whole is not None:
             found = await opening.file_at(self._db, whole.root_id, segments)
             if found is not None:
-                return await self._opened(*found, whole.domain_id)
+                return await self._opened(*found, whole)
 
-        def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Id]:
+        def work(tx: Transaction) -> tuple[NodeInfo, versions.Version, Space]:
             space = self._whole_spaces.note(principal, space_id, access.space(tx, principal, space_id, "read"))
             place = views.resolve(tx, space, segments)
             node = tree.found(place)
             if node.is_directory:
                 raise NodeNotFound(f'file "{place.path}" does not exist: it is a directory', path=place.path)
-            return info.seen(space, info.node_info(node, place.path)), versions.of_file(tx, node, None), space.domain_id
+            return info.seen(space, info.node_info(node, place.path)), versions.of_file(tx, node, None), space
 
         return await self._opened(*await self._db.glance(work))
 
-    async def _opened(self, node: NodeInfo, chosen: versions.Version, domain_id: Id) -> FileContent:
+    async def _opened(self, node: NodeInfo, chosen: versions.Version, space: Space) -> FileContent:
         return FileContent(
             node,
             info.version_info(chosen, node.version_number),
             Manifest.decode(chosen.manifest),
-            await self._chunks.domain(domain_id),
+            await self._chunks.domain(space.domain_id),
             self._chunks,
+            self._tap(space),
         )
 
     async def changes(

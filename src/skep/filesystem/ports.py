@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
@@ -93,6 +93,31 @@ class ContentStore(References, Protocol):
 
     def create_domain(self, tx: Transaction, owner_id: Id) -> Id:
         """The domain that a new space keeps its chunks in."""
+        ...
+
+
+class Passage(Protocol):
+    """One transfer that is counted."""
+
+    async def take(self, size_bytes: int) -> None:
+        """So many bytes are about to pass. May wait; raises TrafficExceeded, CreditExhausted."""
+        ...
+
+    def end(self, *, counts: bool = True) -> None:
+        """The transfer is over; ``counts`` False: it failed, and costs nothing."""
+        ...
+
+
+class Meter(Protocol):
+    """Counts bytes where they flow, for the owner of the space; ``credit`` fills it."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is limited or charged: otherwise nobody is asked."""
+        ...
+
+    async def admit(self, kind: str, owner_id: Id, direction: Literal["in", "out"], size_bytes: int | None) -> Passage:
+        """Let so many bytes in or out (None: not known yet). Raises TrafficExceeded, CreditExhausted."""
         ...
 
 

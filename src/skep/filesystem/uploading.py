@@ -17,6 +17,7 @@ from skep.filesystem.growth import Content
 from skep.filesystem.names import Segments, check_time, join_path
 from skep.filesystem.records import ALWAYS, BatchItem, Conditions, NodeInfo, WriteResult
 from skep.filesystem.spaces import Space
+from skep.filesystem.taps import Inflow, tap_of
 
 if TYPE_CHECKING:
     from skep.auth.records import Principal
@@ -94,46 +95,47 @@ class Uploading(Core):
                 principal, space_id, segments, conditions, length, parents=parents, below=below
             )
         domain = await self._chunks.domain(home.domain_id)
-        body = await transfer.whole(stream, length) if small and length is not None else None
-        with self._chunks.writing():
-            if body is not None:
-                content = await transfer.keep(
-                    self._chunks,
-                    domain,
-                    body,
-                    expected=expected,
-                    digests=digests,
-                    digest_bytes_max=self.limits.digest_bytes_max,
-                    scheme=home.scheme,
+        async with Inflow(tap_of(self.meter, home.kind, home.owner_id), length) as inflow:
+            body = await transfer.whole(inflow.counted(stream), length) if small and length is not None else None
+            with self._chunks.writing():
+                if body is not None:
+                    content = await transfer.keep(
+                        self._chunks,
+                        domain,
+                        body,
+                        expected=expected,
+                        digests=digests,
+                        digest_bytes_max=self.limits.digest_bytes_max,
+                        scheme=home.scheme,
+                    )
+                else:
+                    content = await transfer.receive(
+                        self._chunks,
+                        domain,
+                        inflow.counted(stream),
+                        length=length,
+                        room_bytes=room_bytes,
+                        file_bytes_max=self.limits.file_bytes_max,
+                        digest_bytes_max=self.limits.digest_bytes_max,
+                        expected=expected,
+                        digests=digests,
+                        scheme=home.scheme,
+                    )
+                if describe is not None:
+                    content = content._replace(facts=describe(content))
+                item = writing.Incoming(segments, content, mime, modified_us, conditions, below)
+                if small:
+                    return await self._joiner.put(joining.Key(principal, space_id, parents), item)
+                return await self._commit(
+                    lambda tx: writing.put_file(
+                        tx,
+                        self.books.of(principal),
+                        access.space(tx, principal, space_id, "create"),
+                        principal.user_id,
+                        item,
+                        parents=parents,
+                    )
                 )
-            else:
-                content = await transfer.receive(
-                    self._chunks,
-                    domain,
-                    stream,
-                    length=length,
-                    room_bytes=room_bytes,
-                    file_bytes_max=self.limits.file_bytes_max,
-                    digest_bytes_max=self.limits.digest_bytes_max,
-                    expected=expected,
-                    digests=digests,
-                    scheme=home.scheme,
-                )
-            if describe is not None:
-                content = content._replace(facts=describe(content))
-            item = writing.Incoming(segments, content, mime, modified_us, conditions, below)
-            if small:
-                return await self._joiner.put(joining.Key(principal, space_id, parents), item)
-            return await self._commit(
-                lambda tx: writing.put_file(
-                    tx,
-                    self.books.of(principal),
-                    access.space(tx, principal, space_id, "create"),
-                    principal.user_id,
-                    item,
-                    parents=parents,
-                )
-            )
 
     async def _look_before(
         self,
@@ -155,7 +157,7 @@ class Uploading(Core):
             return space
 
         space = await self._db.read(work)
-        home = joining.Home(space.domain_id, self._scheme(space))
+        home = joining.Home(space.domain_id, self._scheme(space), space.kind, space.owner_id)
         self._joiner.remember(principal, space_id, home)
         return home, quota.room(space)
 
@@ -169,14 +171,25 @@ class Uploading(Core):
         principal.require(WRITE)
         self._check_batch(items)
         space = await self._db.read(lambda tx: access.space(tx, principal, space_id, "create"))
-        domain = await self._chunks.domain(space.domain_id)
         admitted, outcomes = await asyncio.to_thread(batch.admit, items, self._file_segments)
         done: dict[int, WriteResult | SkepError] = {**outcomes}
+        bodies = [one.item.body for one in admitted]
+        size_bytes = sum(map(len, bodies))
+        async with self._inflow(space, size_bytes) as inflow:
+            await inflow.take(size_bytes)
+            done.update(await self._keep_batch(principal, space_id, space, admitted))
+        return [done[number] for number in range(len(items))]
+
+    async def _keep_batch(
+        self, principal: Principal, space_id: Id | None, space: Space, admitted: Sequence[batch.Admitted]
+    ) -> dict[int, WriteResult | SkepError]:
+        """Make the bodies of a batch durable and commit them; the outcome of each by its number."""
+        domain = await self._chunks.domain(space.domain_id)
         with self._chunks.writing():
             bodies = [one.item.body for one in admitted]
             stored = await self._chunks.write_many(domain, bodies, scheme=self._scheme(space), digests=transfer.DIGESTS)
             incoming, refusals = await asyncio.to_thread(batch.incoming, admitted, stored)
-            done.update(refusals)
+            done: dict[int, WriteResult | SkepError] = {**refusals}
             good = [one for _, one in incoming]
             written = await self._commit(
                 lambda tx: writing.put_files(
@@ -189,7 +202,7 @@ class Uploading(Core):
                 )
             )
         done.update((number, outcome) for (number, _), outcome in zip(incoming, written, strict=True))
-        return [done[number] for number in range(len(items))]
+        return done
 
     def _check_batch(self, items: Sequence[BatchItem]) -> None:
         limits = self.limits

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 from skep.base.clock import Clock
 from skep.base.ids import Id
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
 from skep.credit import Credit, CreditHooks, CreditRules
+from skep.credit.costs import CLASSIC, FREE, Costs
+from skep.credit.meter import Meter
+from skep.credit.upkeep import METER_PERIOD_S, MeterWorker, PlansWorker
 from skep.credit.upkeep import PERIOD_S as PLANS_PERIOD_S
-from skep.credit.upkeep import PlansWorker
 from skep.db import Database, Transaction
 from skep.events import Tell
 from skep.filesystem import Filesystem, SpaceHooks, SpaceRooms
+
+METER_DIRECTORY = "meter"
 
 
 def open_credit(settings: Settings, db: Database, clock: Clock, filesystem: Filesystem, tell: Tell) -> Credit:
@@ -26,9 +32,34 @@ def open_credit(settings: Settings, db: Database, clock: Clock, filesystem: File
     return Credit(db, clock, rules, SpaceRooms(filesystem.limits.quota_bytes), tell)
 
 
-def add_credit_workers(workers: WorkerSet, credit: Credit, settings: Settings) -> None:
+async def open_meter(
+    settings: Settings, db: Database, clock: Clock, filesystem: Filesystem, tell: Tell, closing: AsyncExitStack
+) -> Meter:
+    """What counts transfers; its journals are in the data directory. The filesystem counts with it from now on."""
+    credit = settings.credit
+    costs = {
+        "none": FREE,
+        "classic": CLASSIC,
+        "custom": Costs(credit.upload_percent, credit.download_percent, credit.download_percent),
+    }[credit.costs]
+    filesystem.meter = meter = Meter(
+        db,
+        clock,
+        settings.data_path() / METER_DIRECTORY,
+        costs=costs,
+        default_plan=credit.default_plan,
+        always=credit.meter == "always",
+        tell=tell,
+    )
+    closing.push_async_callback(meter.close)
+    await meter.start()
+    return meter
+
+
+def add_credit_workers(workers: WorkerSet, credit: Credit, meter: Meter, settings: Settings) -> None:
     """Give what is done for credit in the background its periods."""
     longest = settings.workers.backoff_max_s
+    workers.add(MeterWorker(meter), period_s=METER_PERIOD_S, first_run_after_s=METER_PERIOD_S, backoff_max_s=longest)
     workers.add(PlansWorker(credit), period_s=PLANS_PERIOD_S, first_run_after_s=25, backoff_max_s=longest)
 
 

@@ -18,6 +18,8 @@ from skep.crypto.keys import HiveKeys
 from skep.db import Database
 from skep.events import Hub, Journal
 from skep.filesystem import Filesystem
+from skep.frontends.accounts.app import accounts_app
+from skep.frontends.accounts.services import AccountsGround
 from skep.frontends.agents.door import LINK_PATH, AgentDoor
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
@@ -219,7 +221,20 @@ def _webdav(ground: Ground) -> App:
     )
 
 
+def _accounts(ground: Ground) -> App:
+    limits = ground.services.limits
+    return accounts_app(
+        AccountsGround(
+            credit=ground.services.credit,
+            head_bytes=limits.head_bytes,
+            body_bytes=min(limits.json_body_bytes, 64 * 1024),
+            idle_timeout_s=limits.idle_timeout_s,
+        )
+    )
+
+
 _BUILDERS: Mapping[str, Callable[[Ground], App]] = {
+    "accounts": _accounts,
     "s3": _s3,
     "tus": _tus,
     "oauth": _oidc,

@@ -24,6 +24,7 @@ from skep.filesystem.core import WRITE
 from skep.filesystem.ports import Stored
 from skep.filesystem.records import WriteResult
 from skep.filesystem.spaces import Space
+from skep.filesystem.taps import Late
 from skep.filesystem.uploads import ending, growing, reading, rows
 from skep.filesystem.uploads.arriving import Arriving
 from skep.filesystem.uploads.collecting import Collecting
@@ -87,7 +88,9 @@ class Appending(Collecting):
         principal.require(WRITE)
         await self._db.glance(lambda tx: rows.owned(tx, principal, door, upload_id))
         await self._arrivals.require_free(upload_id, hurry=hurry)
-        body = Arriving(stream, self._clock, hashers=[one.hasher for one in expected])
+        late = Late()
+        counted = stream if self.meter is None or not self.meter.active else late.counted(stream)
+        body = Arriving(counted, self._clock, hashers=[one.hasher for one in expected])
         with self._arrivals.enter(upload_id, body):
             row, space = await self._db.read(
                 lambda tx: self._look_at(tx, principal, door, upload_id, offset, length_bytes)
@@ -98,7 +101,8 @@ class Appending(Collecting):
             self._check_room(body.limit_bytes, room_bytes, body_bytes)
             domain, scheme = await self._chunks.domain(space.domain_id), self._scheme(space)
             going = _Continuation(principal, row, domain, scheme, body, offset, length, room_bytes, last, expected)
-            return await self._saving(body, self._append(going, body_bytes))
+            async with self._inflow(space, body_bytes) as late.inflow:
+                return await self._saving(body, self._append(going, body_bytes))
 
     def _look_at(
         self, tx: Transaction, principal: Principal, door: str, upload_id: Id, offset: int, length_bytes: int | None

@@ -58,21 +58,27 @@ class Partwise(Collecting):
         domain = await self._chunks.domain(space.domain_id)
         room_bytes = quota.room(space)
         transfer.require_room(length, room_bytes)
-        whole = transfer.counted(stream, length, room_bytes, self.limits.file_bytes_max)
-        body = Arriving(whole, self._clock, hashers=[one.hasher for one in expected])
-        with self._chunks.writing():
-            stored = await self._chunks.write(domain, body, scheme=self._scheme(space), digests={*digests, *declared})
-            if body.broken is not None:
-                raise body.broken
-            transfer.check_digests(stored, declared)
-            checksums = {one.name: one.hasher.digest() for one in expected}
-            for one in expected:
-                if one.value and checksums[one.name] != one.value:
-                    raise ChecksumMismatch(
-                        f"the part does not have the {one.name} that was declared: send it again", algorithm=one.name
-                    )
-            checksums.update({name: value for name, value in stored.digests.items() if name != "md5"})
-            return await self._keep_part(principal, row, number, stored.manifest, stored.digests.get("md5"), checksums)
+        async with self._inflow(space, length) as inflow:
+            whole = transfer.counted(inflow.counted(stream), length, room_bytes, self.limits.file_bytes_max)
+            body = Arriving(whole, self._clock, hashers=[one.hasher for one in expected])
+            with self._chunks.writing():
+                stored = await self._chunks.write(
+                    domain, body, scheme=self._scheme(space), digests={*digests, *declared}
+                )
+                if body.broken is not None:
+                    raise body.broken
+                transfer.check_digests(stored, declared)
+                checksums = {one.name: one.hasher.digest() for one in expected}
+                for one in expected:
+                    if one.value and checksums[one.name] != one.value:
+                        raise ChecksumMismatch(
+                            f"the part does not have the {one.name} that was declared: send it again",
+                            algorithm=one.name,
+                        )
+                checksums.update({name: value for name, value in stored.digests.items() if name != "md5"})
+                return await self._keep_part(
+                    principal, row, number, stored.manifest, stored.digests.get("md5"), checksums
+                )
 
     async def copy_part(
         self,
@@ -100,11 +106,13 @@ class Partwise(Collecting):
             if source.domain.domain_id == domain.domain_id:
                 manifest = await reading.shared_range(self._chunks, domain, source.manifest, offset, length, scheme)
             else:
-                manifest = (await self._chunks.write(domain, source.read(offset, length), scheme=scheme)).manifest
+                manifest = (
+                    await self._chunks.write(domain, _uncounted(source, offset, length), scheme=scheme)
+                ).manifest
             known = reading.known_digests(source.version, offset, length)
             wanted = {name for name in digests if name not in known}
             if wanted:
-                known = {**known, **await reading.digests_of(source.read(offset, length), wanted)}
+                known = {**known, **await reading.digests_of(_uncounted(source, offset, length), wanted)}
             others = {name: known[name] for name in digests if name != "md5"}
             return await self._keep_part(principal, row, number, manifest, known.get("md5"), others)
 
@@ -206,3 +214,8 @@ class Partwise(Collecting):
         whole = Manifest.of([ref for one in encoded for ref in Manifest.decode(one).chunks])
         await reading.verified(self._chunks, await self._chunks.domain(domain_id), whole, wanted)
         return encoded
+
+
+def _uncounted(source: FileContent, offset: int, length: int) -> AsyncIterator[bytes]:
+    """A range that is read for the hive itself: no traffic of anybody's."""
+    return source.chunks.read(source.domain, source.manifest, offset, length)
