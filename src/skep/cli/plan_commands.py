@@ -39,7 +39,6 @@ def plan_ls(output: Output, hive: Hive) -> None:
             shown(one["name"]),
             _limit(one["space_bytes"]),
             _limit(one["traffic_bytes"]),
-            "-" if one["objects_max"] is None else str(one["objects_max"]),
             "-" if one["rate_bytes_s"] is None else f"{human_size(one['rate_bytes_s'])}/s",
             str(one["cost"] or "-"),
             human_size(one["credit_bytes"]) if one["credit_bytes"] else "-",
@@ -47,7 +46,7 @@ def plan_ls(output: Output, hive: Hive) -> None:
         ]
         for one in found
     ]
-    heads = ["name", "space", "traffic/month", "objects", "rate", "cost/30d", "credit/30d", "chosen by"]
+    heads = ["name", "space", "traffic/month", "rate", "cost/30d", "credit/30d", "chosen by"]
     output.value(found, lambda: table(heads, rows) or "there are no plans")
 
 
@@ -55,7 +54,6 @@ def plan_ls(output: Output, hive: Hive) -> None:
 @click.argument("name")
 @click.option("--space", "space_bytes", type=LIMIT, help="What the space holds, all versions counted.")
 @click.option("--traffic", "traffic_bytes", type=LIMIT, help="What may be downloaded in a month.")
-@click.option("--objects", "objects_max", type=click.IntRange(min=0), help="How many files and directories.")
 @click.option("--rate", "rate_bytes_s", type=LIMIT, help="Bytes in a second, all transfers of the account together.")
 @click.option("--overdraft", "overdraft_bytes", type=LIMIT, default="0", help="How much credit may be owed.")
 @click.option("--overdraft-money", type=click.IntRange(min=0), default=0, help="How much money may be owed.")

@@ -241,7 +241,7 @@ class PlanChanged(Event, frozen=True, kw_only=True, tag="plan-changed"):
 
 
 class QuotaAlmostUsed(Event, frozen=True, kw_only=True, tag="quota-almost-used"):
-    """An account has used 80 or 95 percent of what its space may hold or of its traffic of this month."""
+    """An account has used 80 or 95 percent of its traffic of this month."""
 
     account_id: Id
     what: str

@@ -24,13 +24,12 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonthRecord(msgspec.Struct, frozen=True):
-    """``month``: 202611; ``byte_hours``: bytes that were stored, for each hour."""
+    """``month``: 202611."""
 
     month: int
     in_bytes: int
     out_bytes: int
     requests: int
-    byte_hours: int
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -43,7 +42,6 @@ class LimitsRecord(msgspec.Struct, frozen=True):
     """What is in force, by the plan or beside it; null: no limit. ``traffic_bytes``: downloaded in a month."""
 
     traffic_bytes: int | None
-    objects_max: int | None
     rate_bytes_s: int | None
 
 
@@ -52,14 +50,13 @@ class LimitsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     account: str
     traffic_bytes: Limit | None = None
-    objects_max: Limit | None = None
     rate_bytes_s: Limit | None = None
 
 
 async def get_usage(call: Call, query: UsageQuery) -> Usage:
     """Show what an account has used, month by month; some seconds old."""
     found = await call.services.credit.usage(call.principal, query.account, months=query.months)
-    return Usage([MonthRecord(*month) for month in found])
+    return Usage([MonthRecord(month.month, month.in_bytes, month.out_bytes, month.requests) for month in found])
 
 
 async def get_limits(call: Call, query: AccountQuery) -> LimitsRecord:
@@ -69,12 +66,12 @@ async def get_limits(call: Call, query: AccountQuery) -> LimitsRecord:
 
 async def set_limits(call: Call, body: LimitsChange) -> LimitsRecord:
     """Limit an account beside its plan; in force within a minute."""
-    wanted = Limits(body.traffic_bytes, body.objects_max, body.rate_bytes_s)
+    wanted = Limits(traffic_bytes=body.traffic_bytes, rate_bytes_s=body.rate_bytes_s)
     return _record(await call.services.credit.set_limits(call.principal, body.account, wanted))
 
 
 def _record(found: InForce) -> LimitsRecord:
-    return LimitsRecord(found.traffic_bytes, found.objects_max, found.rate_bytes_s)
+    return LimitsRecord(found.traffic_bytes, found.rate_bytes_s)
 
 
 OPERATIONS = (
