@@ -89,7 +89,17 @@ class History:
 
     async def any_order(self, hq: HQ) -> None:
         order = self.chance.choice(
-            (self.deploy, self.deploy, self.deploy, self.scale, self.restore, self.restart, self.trouble, self.kill)
+            (
+                self.deploy,
+                self.deploy,
+                self.deploy,
+                self.scale,
+                self.restore,
+                self.restart,
+                self.trouble,
+                self.kill,
+                self.move,
+            )
         )
         await order(hq)
 
@@ -117,6 +127,12 @@ class History:
 
     async def kill(self, hq: HQ) -> None:
         await hq.launcher.kill("shop", hq.say)
+
+    async def move(self, hq: HQ) -> None:
+        """The grid moves a slice to another server."""
+        entries = [entry for entry in hq.grid.slices if entry.slice.movable and not entry.slice.ports]
+        if entries:
+            await hq.grid.move(self.chance.choice(entries).slice.id, self.chance.choice(sorted(self.world.hosts)))
 
     async def trouble(self, hq: HQ) -> None:
         """A host freezes, or is turned off and on, under a push or without one."""
