@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -30,10 +31,12 @@ def _row(known: dict[str, Any]) -> list[str]:
         _owner(known),
         shown(known["zone"]),
         known["state"],
+        human_size(known["capacity_bytes"]),
         human_size(known["used_bytes"]),
         human_size(known["free_bytes"]),
         "well" if known["healthy"] else shown(known["error"] or "not well"),
         human_duration(known["latency_s"] or None),
+        _cost(known),
         _audited(known["reputation"]),
         shown(known["url"]),
     ]
@@ -41,6 +44,12 @@ def _row(known: dict[str, Any]) -> list[str]:
 
 def _owner(known: dict[str, Any]) -> str:
     return "the hive" if known["owner_id"] is None else shown(known["owner"] or "nobody (deleted)")
+
+
+def _cost(known: dict[str, Any]) -> str:
+    """What it costs to keep what is there for a month; ``skep store cost`` knows the rest."""
+    price = known["terms"].get("price_stored")
+    return "-" if price is None else f"{Decimal(price) * known['used_bytes'] / 10**9:.2f} a month"
 
 
 def _audited(standing: dict[str, Any]) -> str:
@@ -52,17 +61,21 @@ def _audited(standing: dict[str, Any]) -> str:
 
 
 def _table(stores: list[dict[str, Any]]) -> str:
-    heads = ["name", "owner", "zone", "state", "used", "free", "health", "latency", "audits", "url"]
-    return table(heads, map(_row, stores), right=["used", "free", "latency"]) or "no stores yet: `skep store add`"
+    heads = ["name", "owner", "zone", "state", "capacity", "used", "free", "health", "latency", "cost", "audits", "url"]
+    return (
+        table(heads, map(_row, stores), right=["capacity", "used", "free", "latency"])
+        or "no stores yet: `skep store add`"
+    )
 
 
 @store.command("ls")
 @click.option("--mine", is_flag=True, help="Your own alone.")
 @with_hive
 def store_ls(output: Output, hive: Hive, mine: bool) -> None:
-    """List the stores: owner, zone, state, room, health, latency.
+    """List the stores: owner, zone, state, room, health, latency, cost, audits.
 
-    Administrators see all of them, others their own. Of 100 reads 95 are faster than the latency shown.
+    Administrators see all of them, others their own. Of 100 reads 95 are faster than the latency shown. The cost is
+    that of keeping what is there (`skep store cost` for what was moved).
     """
     found = hive.stores.all(mine=mine)
     output.value(found, lambda: _table(found))
