@@ -156,6 +156,7 @@ async def check_empty(run: Run, hive: Hive) -> None:
         place.late.clear()
     run.world.jumped_us = run.world.jumped_max_us  # what is of a time that has not come yet is kept until then
     for _ in range(EMPTYING_MAX):
+        hive.workers.trigger("retention")  # it goes on with deletions for good that were broken off
         await asyncio.sleep(run.grace_s + 1)
         await hive.keepers.collector.run()
         left = await hive.db.read(lambda tx: {name: tx.value(query) for name, query in _ROWS.items()})
