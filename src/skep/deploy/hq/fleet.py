@@ -128,6 +128,8 @@ class Fleet:
         return server
 
     def _check_new(self, wanted: Server, name: str) -> None:
+        if wanted.local and self._settings.state.etcd:
+            raise BadInput("several HQs have no machine in common: add this one by its address, as any other server")
         if name and not _ID.fullmatch(name):
             raise BadInput(f"{name[:60]!r} is no name of a server: a-z, 0-9, dots and dashes")
         if len(self._ways.servers) >= SERVERS_MAX:

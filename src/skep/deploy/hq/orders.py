@@ -164,9 +164,8 @@ async def _grid(desk: Desk, call: Call) -> Any:
     from rich.console import Console
 
     width = max(40, min(400, _arg(call, "width", int, 120)))
-    console = Console(
-        width=width, force_terminal=_arg(call, "colour", bool, False), color_system="standard", record=False
-    )
+    colour = _arg(call, "colour", bool, False)
+    console = Console(width=width, force_terminal=colour, color_system="standard" if colour else None)
     with console.capture() as drawn:
         console.print(picture(desk.grid, bar_cells=max(10, min(120, width - 62))))
     blocks = [

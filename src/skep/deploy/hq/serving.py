@@ -184,7 +184,7 @@ class Hq:
             await self._listen_http()
         except OSError as error:
             raise LocalFailure(f"HQ cannot listen: {error.strerror}") from None
-        self._tasks = [asyncio.ensure_future(self._care()), asyncio.ensure_future(self._tidy())]
+        self._tasks = [asyncio.ensure_future(work) for work in (self._watch(), self._care(), self._tidy())]
 
     async def _listen_http(self) -> None:
         if not self.settings.webhook.port:
@@ -225,15 +225,17 @@ class Hq:
 
     # --- The background -----------------------------------------------------------------------
 
-    async def _care(self) -> None:
-        """Every few seconds: hosts, the grid, jobs that are not as they should be, crons, certificates."""
+    async def _watch(self) -> None:
+        """Hosts by themselves: a look at one that hangs must not wait for work that hangs on it."""
         while True:
             await self.clock.sleep(self.settings.care.tick_s)
-            for name, work in (
-                ("hosts", self.fleet.tick),
-                ("launcher", self.launcher.tick),
-                ("routers", self.routers.tick),
-            ):
+            await _try("hosts", self.fleet.tick)
+
+    async def _care(self) -> None:
+        """Every few seconds: the grid, jobs that are not as they should be, crons, certificates, the export."""
+        while True:
+            await self.clock.sleep(self.settings.care.tick_s)
+            for name, work in (("launcher", self.launcher.tick), ("routers", self.routers.tick)):
                 await _try(name, work)
             await _try("export", lambda: self.changed(""))
 

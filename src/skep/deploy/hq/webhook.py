@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -57,6 +58,7 @@ class Webhook:
             timeout_keep_alive=5, server_header=False, ws="none", loop="none", h11_max_incomplete_event_size=16_384,
             http="h11", proxy_headers=False,
         )  # fmt: skip
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self._server = _Server(config)
         self._serving = asyncio.ensure_future(self._server.serve([listener]))
         return int(listener.getsockname()[1])

@@ -19,7 +19,7 @@ from skep.deploy.router.records import Site
 
 
 class Router(Protocol):
-    """What leads domains to slices. ``routing.HostRouter`` is nginx on one host."""
+    """What leads domains to slices. ``hq.routers.Routers`` is nginx on the servers of an HQ."""
 
     async def apply(self, stack: str, sites: Sequence[Site]) -> None:
         """Serve these sites for a stack from now on, none to take it out; returns when new requests go there.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -207,3 +210,61 @@ async def test_the_commands_at_an_hq(hq: OpenHq) -> None:
     assert "no stacks yet" in await skep("stack", "ls")
     exported = {str(path.relative_to(hq.hq.folder.root)) for path in hq.hq.folder.root.glob("servers/local/*")}
     assert exported >= {"servers/local/settings.json", "servers/local/id", "servers/local/ip", "servers/local/hostname"}
+
+
+@pytest.mark.long
+async def test_two_pushes_at_once_and_one_who_goes_away(hq: OpenHq) -> None:
+    slow = STACK.replace("  run:", "  install: sleep 2\n  run:")
+    work = hq.admin.repository("shop", {"quarry.yml": STACK, "serve": APP.replace("TEXT", "one")})
+    assert (await hq.push(work))[0] == 0
+    other = hq.admin.home / "other"
+    hq.admin.git(work, "clone", "-q", str(work), str(other))
+    hq.admin.commit(work, {"quarry.yml": slow, "serve": APP.replace("TEXT", "mine")})
+    hq.admin.commit(other, {"quarry.yml": slow, "serve": APP.replace("TEXT", "theirs")})
+    found = await asyncio.gather(hq.push(work), hq.push(other))
+    assert sorted(code == 0 for code, _ in found) == [False, True]
+    (refused,) = [said for code, said in found if code]
+    assert "somebody else has pushed meanwhile" in refused or "fetch first" in refused
+    winner = "mine" if found[0][0] == 0 else "theirs"
+    assert (await answer(hq)).strip() == winner
+
+    hq.admin.git(work, "fetch", "-q", str(other), "main")
+    last = hq.admin.commit(work, {"serve": APP.replace("TEXT", "left alone")})
+    process = await asyncio.create_subprocess_exec(
+        "git", "push", "--force", hq.url("shop"), "main", cwd=work, env=hq.admin.env(),
+        stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while b"building" not in (line := await process.stderr.readline()) and b"sleep 2" not in line:
+        assert line
+    os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    for _ in range(300):
+        if await hq.hq.repositories.branch("shop", "refs/heads/main") == last:
+            break
+        await asyncio.sleep(0.1)  # the launch goes on without its pusher
+    assert (await answer(hq)).strip() == "left alone"
+    assert await hq.hq.store.list("pushes/") == ()
+
+
+async def test_limits_of_the_port(tmp_path: Path, program: Callable[[str, str], Path]) -> None:
+    program("git", "apt-get install git")
+    limits = {"pack_max": "64KB", "push_timeout": "3s"}
+    async with open_hq(tmp_path, git=limits, ssh={"connections_each_max": 2}) as hq:
+        noise = {f"noise{number}": os.urandom(40_000).hex() for number in range(2)}
+        work = hq.admin.repository("large", {"quarry.yml": "w:\n  type: worker\n  run: x\n", **noise})
+        code, said = await hq.push(work, "large")
+        assert (code != 0, "exceeds maximum allowed size" in said) == (True, True), said
+        work = hq.admin.repository("slow", {"quarry.yml": "w:\n  type: worker\n  install: sleep 5\n  run: x\n"})
+        code, said = await hq.push(work, "slow")
+        assert (code != 0, "longer than 3 s" in said) == (True, True), said
+
+        port = hq.hq.ports["ssh"]
+        async with contextlib.AsyncExitStack() as held:
+            for _ in range(2):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                held.callback(writer.close)
+            await asyncio.sleep(0.3)  # the server takes them in its own time
+            code, said = await hq.push(work, "slow")
+            assert code != 0
+            assert "refused:" not in said
