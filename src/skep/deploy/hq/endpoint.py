@@ -20,7 +20,7 @@ from typing import Protocol
 import asyncssh
 import msgspec
 
-from skep.base.errors import SkepError
+from skep.base.errors import LimitReached, SkepError
 from skep.base.logs import get_logger
 from skep.deploy.hq.people import People, Person, check_role
 from skep.deploy.hq.repositories import Repositories, git_env
@@ -83,6 +83,7 @@ class Endpoint:
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._connections: dict[_Connection, str] = {}
         self._addresses: Counter[str] = Counter()
+        self._sessions: Counter[asyncssh.SSHConnection] = Counter()
 
     async def listen(self, host_key: Path) -> int:
         """Begin to take connections; the port. Raises OSError where it cannot listen."""
@@ -135,8 +136,11 @@ class Endpoint:
     # --- One session --------------------------------------------------------------------------
 
     async def _serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        code = 1
+        code, connection = 1, process.channel.get_connection()
+        self._sessions[connection] += 1
         try:
+            if self._sessions[connection] > SESSIONS_MAX:
+                raise LimitReached(f"one connection has at most {SESSIONS_MAX} sessions at once")
             person = await self._person(process)
             code = await self._command(process, person)
         except SkepError as error:
@@ -147,6 +151,9 @@ class Endpoint:
             log.exception("a session failed")
             process.stderr.write(b"skep: HQ failed at this; its log says why\n")
         finally:
+            self._sessions[connection] -= 1
+            if not self._sessions[connection]:
+                del self._sessions[connection]
             with contextlib.suppress(OSError, asyncssh.Error):
                 process.exit(code)
 
@@ -234,7 +241,6 @@ class _Connection(asyncssh.SSHServer):
         self._endpoint = endpoint
         self._ssh: asyncssh.SSHServerConnection | None = None
         self._key = ""
-        self._sessions = 0
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._ssh = conn

@@ -29,9 +29,12 @@ from skep.deploy.launch.journal import Journal
 
 
 async def export(
-    root: Path, *, journal: Journal, grid: SliceGrid, servers: Sequence[Server], variables: Variables
+    root: Path, *, journal: Journal, grid: SliceGrid, servers: Sequence[Server], variables: Variables, own: bool = False
 ) -> int:
-    """Write everything below ``root``; how many files were not there, or not like this. Raises LocalFailure."""
+    """Write everything below ``root``; how many files were not there, or not like this. Raises LocalFailure.
+
+    In a folder of ours (``own``) what is nothing any more is taken away, too; elsewhere nothing is.
+    """
     files: dict[str, bytes] = {}
     for server in servers:
         files |= _server_files(server)
@@ -47,7 +50,7 @@ async def export(
             files[f"{build}/verdict.json"] = _json(verdicts[-1])
         for name, sealed in (await variables.sealed(scope_of(stack))).items():
             files[f"stacks/{stack}/env/{name}"] = b"skep-sealed:2:" + base64.b64encode(sealed) + b"\n"
-    return await asyncio.to_thread(_write, root, files)
+    return await asyncio.to_thread(_write, root, files, own)
 
 
 def _server_files(server: Server) -> dict[str, bytes]:
@@ -83,8 +86,8 @@ def _json(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
 
 
-def _write(root: Path, files: dict[str, bytes]) -> int:
-    """Write what differs, and take away what stands in our folders and is nothing any more."""
+def _write(root: Path, files: dict[str, bytes], own: bool) -> int:
+    """Write what differs."""
     changed = 0
     try:
         for name, content in files.items():
@@ -98,7 +101,8 @@ def _write(root: Path, files: dict[str, bytes]) -> int:
                 file.write(content)
             beside.replace(path)
             changed += 1
-        _forget(root, files)
+        if own:
+            _forget(root, files)
     except OSError as error:
         raise LocalFailure(f"{root} cannot be written: {error.strerror}") from None
     return changed

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skep.base.clock import Clock, SystemClock
-from skep.base.errors import CorruptRecord, LocalFailure, SkepError
+from skep.base.errors import CorruptRecord, LimitReached, LocalFailure, SkepError
 from skep.base.logs import get_logger
 from skep.deploy.build.images import Images
 from skep.deploy.engines.protocol import Builder
@@ -155,6 +155,10 @@ class Hq:
         desk = self._desk()
 
         async def handle(call: Call) -> object:
+            if call.order.command == "hook":  # as many as there are pushes, which have a limit of their own
+                return await carry_out(desk, call)
+            if self._orders.locked():
+                raise LimitReached(f"HQ carries out {ORDERS_AT_ONCE} orders at once, and has so many: try again")
             async with self._orders:
                 return await carry_out(desk, call)
 
@@ -257,7 +261,7 @@ class Hq:
         """Write the readable export anew; a full disk must not stop what people ask for."""
         try:
             await export(self.folder.root, journal=self.journal, grid=self.grid, servers=self.ways.servers,
-                         variables=self.variables)  # fmt: skip
+                         variables=self.variables, own=True)  # fmt: skip
         except LocalFailure as error:
             log.warning("export not written", error=error.message)
 

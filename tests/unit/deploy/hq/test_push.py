@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import asyncssh
 import httpx
 import pytest
 
@@ -260,10 +261,18 @@ async def test_limits_of_the_port(tmp_path: Path, program: Callable[[str, str], 
         assert (code != 0, "longer than 3 s" in said) == (True, True), said
 
         port = hq.hq.ports["ssh"]
-        async with contextlib.AsyncExitStack() as held:
+        async with asyncssh.connect("127.0.0.1", port, username="skep", client_keys=[str(hq.admin.key)],
+                                    known_hosts=None, agent_path=None) as ssh:  # fmt: skip
+            held = [await ssh.create_process("skep-control") for _ in range(10)]
+            over = await ssh.run("skep-control")
+            assert "at most 10 sessions" in str(over.stderr)
+            for process in held:
+                process.close()
+
+        async with contextlib.AsyncExitStack() as opened:
             for _ in range(2):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
-                held.callback(writer.close)
+                opened.callback(writer.close)
             await asyncio.sleep(0.3)  # the server takes them in its own time
             code, said = await hq.push(work, "slow")
             assert code != 0
