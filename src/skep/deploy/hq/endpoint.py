@@ -83,7 +83,7 @@ class Endpoint:
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._connections: dict[_Connection, str] = {}
         self._addresses: Counter[str] = Counter()
-        self._sessions: Counter[asyncssh.SSHConnection] = Counter()
+        self._sessions: Counter[object] = Counter()
 
     async def listen(self, host_key: Path) -> int:
         """Begin to take connections; the port. Raises OSError where it cannot listen."""
