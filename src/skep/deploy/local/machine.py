@@ -73,12 +73,19 @@ class LocalRouter:
 
     async def apply(self, stack: str, sites: Sequence[Site]) -> None:
         """As ``Router`` says."""
-        if self.nginx is None or (not sites and not self._started and not (self._folder / "sites.json").exists()):
+        if self.nginx is None or (not sites and not self._started and not await asyncio.to_thread(self._serves, stack)):
             return
         if not self._started:
             await self.nginx.start()
             self._started = True
         await self.nginx.apply(stack, sites)
+
+    def _serves(self, stack: str) -> bool:
+        """Whether nginx knows of the stack: where it does not, it need not be started to be told that there is none."""
+        try:
+            return f'"{stack}":' in (self._folder / "sites.json").read_text()
+        except FileNotFoundError:
+            return False
 
     async def drained(self, timeout_s: float) -> bool:
         """As ``Router`` says."""
@@ -98,6 +105,10 @@ class LocalRouter:
     async def end_if_idle(self) -> None:
         """End nginx when it serves nothing."""
         if self.nginx is not None and self._started and not self.nginx.sites:
+            for _ in range(50):  # it says its process id a moment after it was started
+                if await self.nginx.workers():
+                    break
+                await asyncio.sleep(0.1)
             await self.nginx.stop()
 
 
