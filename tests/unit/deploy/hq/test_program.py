@@ -28,7 +28,7 @@ START_LIMIT_S = 60.0
 KILLS = 6
 APP = """#!/usr/bin/env python3
 import http.server, os, time
-time.sleep(0.3)
+time.sleep(0.3)  # as long as a small application takes to start
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
