@@ -23,22 +23,22 @@ from skep.db.schema import METADATA
 from skep.db.sqlite import SqliteDriver
 
 WHO = ("ann", "bob", "eve")
-AMOUNTS = st.one_of(
-    st.integers(1, 50), st.integers(-3, 3), st.sampled_from([AMOUNT_MAX - 5, AMOUNT_MAX, AMOUNT_MAX + 1])
-)
+ODD = st.sampled_from([-3, 0, AMOUNT_MAX - 5, AMOUNT_MAX, AMOUNT_MAX + 1])
+AMOUNTS = st.integers(0, 60).flatmap(lambda n: st.just(n) if 0 < n < 60 else ODD)
 NAMES = st.sampled_from(WHO)
-KEYS = st.sampled_from(["", "", "k1", "k2", "k3"])
+KEYS = st.sampled_from(["", "", "", "", "k1", "k2", "k3"])
 STEPS = st.one_of(
     st.tuples(st.just("deposit"), NAMES, AMOUNTS, KEYS),
     st.tuples(st.just("spend"), NAMES, AMOUNTS, KEYS),
     st.tuples(st.just("give"), NAMES, NAMES, AMOUNTS, KEYS),
-    st.tuples(st.just("refund"), st.integers(0, 30), st.one_of(st.none(), AMOUNTS), KEYS),
+    st.tuples(st.just("refund"), st.integers(0, 3), st.none(), st.just("")),
+    st.tuples(st.just("refund"), st.integers(0, 5), st.one_of(st.none(), AMOUNTS), KEYS),
     st.tuples(st.just("redeem"), NAMES, st.sampled_from(["ONE", "TWO", "NONE"])),
     st.tuples(st.just("floor"), NAMES, st.integers(0, 40)),
     st.tuples(st.just("plan"), NAMES, st.sampled_from(["free", "plus"])),
     st.tuples(st.just("renew"), st.integers(1, 70)),
 )
-HISTORIES = st.lists(STEPS, min_size=5, max_size=30)
+HISTORIES = st.lists(STEPS, min_size=25, max_size=50)
 
 
 class World:
@@ -120,9 +120,9 @@ def _step(world: World, step) -> None:
 
 
 def _refund(world: World, number: int, amount: int | None, key: str) -> None:
-    if number >= len(world.transfers):
+    if not world.transfers:
         return
-    transfer_id = world.transfers[number]
+    transfer_id = world.transfers[number % len(world.transfers)]
 
     def work(tx):
         paid = ledger.the_transfer(tx, transfer_id)
@@ -163,7 +163,7 @@ def _live(history) -> None:
 
 
 @given(HISTORIES)
-@settings(max_examples=120)
+@settings(max_examples=50)
 def test_the_ledger_adds_up_whatever_happens(history) -> None:
     _live(history)
 
