@@ -118,6 +118,7 @@ async def test_one_leads_and_the_next_waits(etcd: Etcd) -> None:
     await second.resign()
 
 
+@pytest.mark.long
 async def test_one_that_hangs_learns_it_before_another_leads(etcd: Etcd, cluster: EtcdCluster) -> None:
     """Its renewals do not arrive: it must count itself out while its lease still holds."""
     prefix = next(_prefixes)

@@ -20,6 +20,7 @@ STACK = """web:
 """
 
 
+@pytest.mark.long
 def test_a_stack_starts_is_seen_and_stops(
     tmp_path: Path,
     program: Callable[[str, str], Path],

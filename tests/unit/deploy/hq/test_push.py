@@ -248,6 +248,7 @@ async def test_two_pushes_at_once_and_one_who_goes_away(hq: OpenHq) -> None:
     assert await hq.hq.store.list("pushes/") == ()
 
 
+@pytest.mark.long
 async def test_limits_of_the_port(tmp_path: Path, program: Callable[[str, str], Path]) -> None:
     program("git", "apt-get install git")
     limits = {"pack_max": "64KB", "push_timeout": "3s"}
