@@ -182,10 +182,11 @@ class Slices:
 
     async def _leave(self, record: SliceRecord, block: str) -> None:
         """Nothing leads to the slice on this block any more, and what was under way there has ended."""
-        if block not in record.places:
+        if block in record.places:
+            places = {name: place for name, place in record.places.items() if name != block}
+            await self._ground.journal.put_slice(msgspec.structs.replace(record, places=places))
+        elif not self.opening:  # after a crash the router may not have been told of that
             return
-        places = {name: place for name, place in record.places.items() if name != block}
-        await self._ground.journal.put_slice(msgspec.structs.replace(record, places=places))
         if record.state != "live" or record.kind != "web":
             return
         try:
