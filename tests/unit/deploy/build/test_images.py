@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from skep.base.clock import SystemClock
 from skep.base.errors import BadInput, BuildFailed
 from skep.deploy.build import Images
 from skep.deploy.build.images import recipes
-from skep.deploy.engines.process.building import TreeBuilder
+from skep.deploy.engines.process.building import UNKEPT_S, TreeBuilder
 from skep.deploy.stack.reader import read_stack
-from skep.deploy.stack.records import Stack
+from skep.deploy.stack.records import Build, Stack
+from skep.testing.clock import FakeClock
 
 TEXT = """
 cache: {type: service, container: "redis:7"}
@@ -70,6 +72,26 @@ async def test_archives_go_with_the_last_release_that_needs_them(tmp_path: Path,
     assert (await images.build_all(stack(), tree, builder, told))["site"] == first["site"]
     assert await images.collect(()) == 4
     assert list((tmp_path / "images" / "archives").iterdir()) == []
+
+
+async def test_builders_archives_go_when_nobody_keeps_them(tmp_path: Path, tree: Path) -> None:
+    images, builds, told = Images(tmp_path / "images"), tmp_path / "builds", Told()
+    await images.build_all(stack(), tree, TreeBuilder(builds), told)
+    (tree / "serve").write_text("another")
+    second = await images.build_all(stack(), tree, TreeBuilder(builds), told)
+    await images.collect({image.ref for image in second.values()})
+    assert (len(list(builds.glob("*.tar"))), len(list(builds.glob("built-*")))) == (2, 2)
+    later = FakeClock(SystemClock().now_us() + int(2 * UNKEPT_S * 1e6))
+    (tree / "serve").write_text("a third")
+    await images.build_all(stack(), tree, TreeBuilder(builds, later), told)
+    kept = {path.stat().st_nlink for path in builds.glob("*.tar")}
+    assert (len(list(builds.glob("*.tar"))), kept) == (2, {2})
+    assert await TreeBuilder(builds, later).build(tree, Build(install=("echo hello > made",)), "shop/site", _silent)
+    assert len(list(builds.glob("built-*"))) == 2
+
+
+async def _silent(line: str) -> None:
+    """Nobody listens."""
 
 
 async def test_what_is_wrong_in_a_tree_is_told(tmp_path: Path, tree: Path) -> None:
