@@ -72,9 +72,10 @@ def _table(stores: list[dict[str, Any]]) -> str:
 @click.option("--mine", is_flag=True, help="Your own alone.")
 @with_hive
 def store_ls(output: Output, hive: Hive, mine: bool) -> None:
-    """List the stores: owner, zone, state, room, health, latency, cost, audits.
+    """List the stores with their state, room, health and cost.
 
-    Administrators see all of them, others their own. Of 100 reads 95 are faster than the latency shown. The cost is
+    Each with its owner, zone, state, room, health, latency, cost and last audits. Administrators see all of them, others
+    their own. Of 100 reads 95 are faster than the latency shown. The cost is
     that of keeping what is there (`skep store cost` for what was moved).
     """
     found = hive.stores.all(mine=mine)

@@ -59,6 +59,7 @@ def test_a_person_signs_in_uploads_tidies_and_takes_back(meet: Meet, tmp_path: P
     ada.entry("Holiday").wait_for()
     ada.entry("beach.bin").drag_to(ada.entry("Holiday"))
     ada.until_held("/Holiday", ["beach.bin"])
+    ada.entry("beach.bin").wait_for(state="detached")  # the rows below it move up, also under a click
 
     # renamed in place
     ada.entry("letter (2).txt").click()
@@ -66,6 +67,7 @@ def test_a_person_signs_in_uploads_tidies_and_takes_back(meet: Meet, tmp_path: P
     page.keyboard.type("carol")
     page.keyboard.press("Enter")
     ada.until_held("/", ["Holiday", "carol.txt", "letter.txt"])
+    ada.entry("letter (2).txt").wait_for(state="detached")
 
     # deleted, and taken back
     ada.entry("carol.txt").click()
