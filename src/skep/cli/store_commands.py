@@ -74,9 +74,9 @@ def _table(stores: list[dict[str, Any]]) -> str:
 def store_ls(output: Output, hive: Hive, mine: bool) -> None:
     """List the stores with their state, room, health and cost.
 
-    Each with its owner, zone, state, room, health, latency, cost and last audits. Administrators see all of them, others
-    their own. Of 100 reads 95 are faster than the latency shown. The cost is
-    that of keeping what is there (`skep store cost` for what was moved).
+    Each with its owner, zone, state, room, health, latency, cost and last audits. Administrators see all of them,
+    others their own. Of 100 reads 95 are faster than the latency shown. The cost is that of keeping what is there
+    (`skep store cost` for what was moved).
     """
     found = hive.stores.all(mine=mine)
     output.value(found, lambda: _table(found))
