@@ -1,8 +1,8 @@
 """Not a request is lost while releases come and go: real nginx, real processes, an open-loop client beside them.
 
 The long test makes 20,000 requests over 100 instructions (SKEP_LOAD_REQUESTS and SKEP_LOAD_RATE say how many, and how
-many a second: what two processors serve beside another test). The control replaces the same app as the oldest quarry did,
-with a fixed sleep instead of health and draining: it must lose some, or the client would not notice anything.
+many a second: what two processors serve beside another test). The control replaces the same app as the oldest quarry
+did, with a fixed sleep instead of health and draining: it must lose some, or the client would not notice anything.
 """
 
 from __future__ import annotations
