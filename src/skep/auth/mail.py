@@ -22,7 +22,7 @@ from skep.auth.outbox import Letter, post
 from skep.auth.records import Principal, UserInfo
 from skep.auth.scopes import ACCOUNT
 from skep.auth.users import find_login, find_user, the_user
-from skep.base.errors import BadInput, InvalidToken, Misconfigured, RateLimited, SkepError
+from skep.base.errors import BadInput, InvalidToken, NotFound, RateLimited, SkepError
 from skep.base.ids import Id
 from skep.base.logs import get_logger
 from skep.db import Transaction, insert_new, prepared
@@ -60,7 +60,7 @@ class Mail(Accounts):
     async def ask_reset(self, name: str, address: str = "") -> None:
         """Write to whoever has this name or address how to set a new password; nobody learns whether anybody has.
 
-        Raises Misconfigured (no mail is sent), RateLimited.
+        Raises NotFound (no mail is sent), RateLimited.
         """
         self._require_mail()
         self._addresses.take(address_key(address))
@@ -105,7 +105,7 @@ class Mail(Accounts):
         return changed
 
     async def ask_verification(self, principal: Principal) -> None:
-        """Write to one's own address, to prove that letters reach it. Raises Misconfigured, BadInput, RateLimited."""
+        """Write to one's own address, to prove that letters reach it. Raises NotFound, BadInput, RateLimited."""
         principal.require(ACCOUNT)
         self._require_mail()
         self._resets.take(principal.user_id.hex())
@@ -141,7 +141,7 @@ class Mail(Accounts):
 
     def _require_mail(self) -> None:
         if not self._rules.sends_mail or not self._rules.public_url:
-            raise Misconfigured("this hive sends no letters: mail.url and server.public_url are not set")
+            raise NotFound("this hive sends no letters: mail.url and server.public_url are not set")
 
     def _reset_letter(self, user: UserInfo, token: str) -> Letter:
         text = (

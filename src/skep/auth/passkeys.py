@@ -31,7 +31,7 @@ from skep.auth.scopes import ACCOUNT, ALL_SCOPES, checked_scopes
 from skep.auth.second_factor import SecondFactors, factor_name
 from skep.auth.users import find_user, the_user
 from skep.base.chance import random_bytes
-from skep.base.errors import AlreadyExists, BadCredentials, BadInput, InvalidToken, Misconfigured
+from skep.base.errors import AlreadyExists, BadCredentials, BadInput, InvalidToken, NotFound
 from skep.base.ids import Id
 from skep.crypto.hashing import digest
 from skep.db import Transaction
@@ -57,7 +57,7 @@ class Passkeys(SecondFactors):
     ) -> tuple[str, dict[str, Any]]:
         """A ticket for ``finish_passkey`` and what a browser's ``navigator.credentials.create`` takes.
 
-        Raises BadCredentials (the password), BadInput, Misconfigured without ``server.public_url``.
+        Raises BadCredentials (the password), BadInput, NotFound without ``server.public_url``.
         """
         from webauthn import generate_registration_options, options_to_json
         from webauthn.helpers.structs import (
@@ -152,7 +152,7 @@ class Passkeys(SecondFactors):
     ) -> tuple[str, dict[str, Any]]:
         """A name for ``login_passkey`` and what ``navigator.credentials.get`` takes: any passkey of this hive.
 
-        The same for everybody, so that it tells nothing of who has one. Raises RateLimited, Misconfigured.
+        The same for everybody, so that it tells nothing of who has one. Raises RateLimited, NotFound.
         """
         wanted = ALL_SCOPES if scopes is None else checked_scopes(scopes)
         self._addresses.take(address_key(address))
@@ -212,7 +212,9 @@ class Passkeys(SecondFactors):
         """The domain that passkeys are bound to, and the origin of pages that may use them."""
         url = urlsplit(self._rules.public_url)
         if not url.hostname:
-            raise Misconfigured("passkeys are bound to the hive's own address: set server.public_url")
+            raise NotFound(
+                "this hive has no passkeys: they are bound to its own address, server.public_url, which is not set"
+            )
         return url.hostname, f"{url.scheme}://{url.netloc}"
 
     def _request(self, challenge: bytes, known: list[bytes], *, verified: bool) -> dict[str, Any]:

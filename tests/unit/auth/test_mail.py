@@ -18,7 +18,7 @@ from skep.auth.facts import is_verified
 from skep.auth.outbox import RETRY_S, TRIES_MAX, Letter, post
 from skep.auth.post import CatchAll, NeverTaken, message_of, postman_of
 from skep.auth.postroom import Postroom
-from skep.base.errors import BadCredentials, BadInput, InvalidSetting, InvalidToken, Misconfigured, RateLimited
+from skep.base.errors import BadCredentials, BadInput, InvalidSetting, InvalidToken, NotFound, RateLimited
 from skep.base.workers import Progress
 from skep.testing.accounts import PASSWORD, AuthBench, open_auth
 
@@ -260,5 +260,5 @@ def test_settings_that_make_no_sense_are_refused():
 
 async def test_a_hive_without_mail_says_so(tmp_path):
     async with open_auth(tmp_path) as bench:
-        with pytest.raises(Misconfigured):
+        with pytest.raises(NotFound):
             await bench.auth.ask_reset("ada")

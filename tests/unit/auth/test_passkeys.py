@@ -12,7 +12,7 @@ from skep.base.errors import (
     BadCredentials,
     BadInput,
     InvalidToken,
-    Misconfigured,
+    NotFound,
     RateLimited,
     SecondFactorNeeded,
 )
@@ -232,7 +232,7 @@ async def test_one_passkey_is_added_once(bench):
 async def test_without_an_address_of_its_own_a_hive_has_no_passkeys(tmp_path):
     async with open_auth(tmp_path) as bench:
         await bench.user("ada")
-        with pytest.raises(Misconfigured):
+        with pytest.raises(NotFound):
             await bench.auth.begin_passkey(await bench.principal("ada"), PASSWORD)
 
 
