@@ -213,7 +213,7 @@ class Passkeys(SecondFactors):
         url = urlsplit(self._rules.public_url)
         if not url.hostname:
             raise NotFound(
-                "this hive has no passkeys: they are bound to its own address, server.public_url, which is not set"
+                "this hive has no passkeys: server.public_url, to which they are bound, is not set"
             )
         return url.hostname, f"{url.scheme}://{url.netloc}"
 
