@@ -212,9 +212,7 @@ class Passkeys(SecondFactors):
         """The domain that passkeys are bound to, and the origin of pages that may use them."""
         url = urlsplit(self._rules.public_url)
         if not url.hostname:
-            raise NotFound(
-                "this hive has no passkeys: server.public_url, to which they are bound, is not set"
-            )
+            raise NotFound("this hive has no passkeys: server.public_url, to which they are bound, is not set")
         return url.hostname, f"{url.scheme}://{url.netloc}"
 
     def _request(self, challenge: bytes, known: list[bytes], *, verified: bool) -> dict[str, Any]:

@@ -51,13 +51,3 @@ def test_known_mistakes_are_noticed(mistake: str) -> None:
     """A simulation in which nothing can fail would prove nothing."""
     said = simulate("--seeds", f"0:{MANY}", "--jobs", "2", "--sabotage", mistake, holds=False)
     assert "FAILED: Broken" in said
-
-
-@pytest.mark.long
-def test_a_month_of_failures_loses_nothing() -> None:
-    """Thirty simulated days: more than a hundred failures, and every byte is there at the end."""
-    said = simulate("--month", "--seeds", "0:1", "--trace")
-    assert len(re.findall(r"a disk dies|a bit rots|a computer is|a provider is out|an agent leaves", said)) > 100
-    seconds = re.search(r"seed 0: .* turns, (\d+) s", said)
-    assert seconds is not None
-    assert int(seconds[1]) > 28 * 86_400
