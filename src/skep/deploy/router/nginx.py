@@ -1,7 +1,8 @@
 """nginx on a host: a folder of its own, one file for each stack, changes tested aside and taken at once.
 
 What always holds: what is in ``stacks/`` was accepted by ``nginx -t`` together; a stack whose configuration is refused
-keeps the one it had, and no other stack waits for it; changes that come while one is being taken are taken together.
+keeps the one it had, and no other stack waits for it; changes that come while one is being taken are taken together. A
+change may be cut off anywhere: a stack counts as served only after nginx took its files from this very object.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class NginxRouter:
         self._user = user
         self._clock = clock or SystemClock()
         self._sites: dict[str, tuple[Site, ...]] = {}
+        self._settled: set[str] = set()
+        """Stacks that nginx serves as ``_sites`` says; of others an earlier change may have been cut off half-way."""
         self._waiting: dict[str, tuple[Site, ...]] = {}
         self._told: dict[str, asyncio.Future[None]] = {}
         self._lock = asyncio.Lock()
@@ -185,7 +188,11 @@ class NginxRouter:
 
     async def _take(self, changes: Mapping[str, tuple[Site, ...]]) -> dict[str, SkepError]:
         """Test all changes together, and one by one if that fails; take the good ones with one reload."""
-        changed = {stack: sites for stack, sites in changes.items() if sites != self._sites.get(stack, ())}
+        changed = {
+            stack: sites
+            for stack, sites in changes.items()
+            if stack not in self._settled or sites != self._sites.get(stack, ())
+        }
         if not changed:
             return {}
         refused: dict[str, SkepError] = {}
@@ -206,6 +213,7 @@ class NginxRouter:
             last = await self._refusal(changed, good)
             if last is not None:
                 return dict.fromkeys(changed, last)
+        self._settled.difference_update(good)
         await self._shell(_TAKE, *(_sign(stack, changed[stack]) for stack in good))
         for stack in good:
             if changed[stack]:
@@ -214,6 +222,7 @@ class NginxRouter:
                 self._sites.pop(stack, None)
         await self._save()
         await self._reload()
+        self._settled.update(good)
         return refused
 
     async def _refusal(self, changes: Mapping[str, tuple[Site, ...]], stacks: Sequence[str]) -> SkepError | None:

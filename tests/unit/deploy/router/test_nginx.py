@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from skep.base.errors import AlreadyExists, BadInput, CommandFailed
+from skep.base.errors import AlreadyExists, BadInput, CommandFailed, HostUnavailable
 from skep.deploy.router.nginx import NginxRouter
 from skep.deploy.router.records import Backend, Certificate, Site, check_domain, check_site
 from skep.deploy.shell.local import LocalRunner
+from skep.deploy.shell.records import Command, Result
 
 
 def free_port() -> int:
@@ -192,6 +193,54 @@ async def test_a_new_router_takes_over_what_runs(router: NginxRouter, tmp_path: 
         assert await again.workers() == ()
         await again.start()
         assert (await get(router, "s.example")).text.startswith("x"), "it is served again after a restart"
+
+
+class Cut(LocalRunner):
+    """A runner on which nothing happens any more from the first outward step that is about this word on."""
+
+    def __init__(self, word: str = "") -> None:
+        super().__init__()
+        self.word = word
+        self.is_cut = False
+
+    def _step(self, about: str) -> None:
+        self.is_cut = self.is_cut or bool(self.word and self.word in about)
+        if self.is_cut:
+            raise HostUnavailable("the connection is gone")
+
+    async def run(self, command: Command, *, check: bool = True) -> Result:
+        self._step(" ".join(command.argv))
+        return await super().run(command, check=check)
+
+    async def put(self, content: bytes | Path, path: str, *, mode: int = 0o644) -> None:
+        self._step(path)
+        await super().put(content, path, mode=mode)
+
+
+@pytest.mark.parametrize("word", ['mv -f "staged/', "sites.json", "-s reload"])
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_a_change_that_was_cut_off_is_taken_back(
+    router: NginxRouter, tmp_path: Path, word: str, is_killed: bool
+) -> None:
+    """Whatever of the change was done: nginx serves what it is told next, by the same HQ or by the one after it."""
+    runner = Cut()
+    cut = NginxRouter(runner, str(tmp_path / "router"), **router._ports, user="root" if os.geteuid() == 0 else "")
+    async with backend("old") as old, backend("new") as new:
+        before = [Site(job="web", domains=("s.example",), backends=(old,))]
+        after = [Site(job="web", domains=("s.example",), backends=(new,))]
+        await cut.start()
+        await cut.apply("s", before)
+        runner.word = word
+        with pytest.raises(HostUnavailable):
+            await cut.apply("s", after)
+        runner.word, runner.is_cut = "", False
+        survivor, wanted = cut, [(after, "new"), (before, "old")]
+        if is_killed:
+            survivor, wanted = router, [(before, "old"), (after, "new")]
+            await router.start()
+        for sites, answer in wanted:
+            await survivor.apply("s", sites)
+            assert (await get(router, "s.example")).text.startswith(answer)
 
 
 async def test_given_certificates_and_https_alone(router: NginxRouter, tmp_path: Path) -> None:
