@@ -11,18 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from skep.base.errors import SkepError
+from skep.base.conformance import Outcome, outcome_of
 from skep.base.ids import new_id
 from skep.stores import conformance_checks as checks
-from skep.stores.conformance_checks import Failed, NotApplicable, Place
+from skep.stores.conformance_checks import Place
 from skep.stores.protocol import Store
 
 MakeStore: TypeAlias = Callable[[], Store]
 """Opens the same place each time that it is called."""
-
-Outcome: TypeAlias = Literal["passed", "failed", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +88,8 @@ async def check(
 
 async def _run(name: str, run: Check, place: Place) -> CheckResult:
     started_s = time.monotonic()
-    outcome, detail = await _outcome(run, place)
+    outcome, detail = await outcome_of(run(place))
     left_over = await place.clean_up()
     if left_over and outcome == "passed":
         outcome, detail = "failed", left_over
     return CheckResult(name, outcome, detail, time.monotonic() - started_s)
-
-
-async def _outcome(run: Check, place: Place) -> tuple[Outcome, str]:
-    try:
-        await run(place)
-    except NotApplicable as reason:
-        return "skipped", str(reason)
-    except Failed as failure:
-        return "failed", str(failure)
-    except SkepError as error:
-        return "failed", f"unexpected {error.code}: {error.message}"
-    except Exception as error:  # a driver's defect is a finding
-        return "failed", f"unexpected {type(error).__name__}: {error}"
-    return "passed", ""

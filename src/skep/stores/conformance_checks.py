@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+from skep.base.conformance import Failed, NotApplicable
 from skep.base.errors import BodyTooLarge, InvalidPath, ObjectNotFound, SkepError
 from skep.stores.batching import batch_of, delete_many
 from skep.stores.protocol import Buffer, ObjectInfo, Store, Usage
@@ -23,14 +24,6 @@ _BAD_KEYS = (
     "", "/", "/a", "a/", "a//b", ".", "..", "a/.", "a/../b", "./a", "A", "a b", "a\\b", "a\0", "a\n", "a+", "é", "a:b",
     "a" * 201,
 )  # fmt: skip
-
-
-class Failed(Exception):
-    """The store does not do what the contract says."""
-
-
-class NotApplicable(Exception):
-    """The store does not claim what this check is about."""
 
 
 class Place:

@@ -22,26 +22,14 @@ Each check uses ids of its own and removes what it made.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-import msgspec
-
-from skep.base.errors import SkepError
+from skep.base.conformance import CheckResult, run_checks
 from skep.base.ids import new_id
 from skep.deploy.engines import conformance_jobs, conformance_output
-from skep.deploy.engines.conformance_place import Bench, Failed, NotApplicable, Place
+from skep.deploy.engines.conformance_place import Bench, Place
 
-Outcome: TypeAlias = Literal["passed", "failed", "skipped"]
 Check: TypeAlias = Callable[[Place], Awaitable[None]]
-
-
-class CheckResult(msgspec.Struct, frozen=True):
-    """How one check went."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-    """What is wrong, or why it was skipped; empty when it passed."""
 
 
 CHECKS: dict[str, Check] = {
@@ -55,32 +43,9 @@ CHECKS: dict[str, Check] = {
 async def check(
     bench: Bench, *, only: str | None = None, progress: Callable[[CheckResult], None] | None = None
 ) -> tuple[CheckResult, ...]:
-    """Run all checks (or the one named ``only``) one after the other; ``progress`` is told of each as it ends.
+    """Run the checks as ``run_checks`` says."""
 
-    A check that fails does not stop the others, nor does one that the engine breaks with an unexpected error.
-    """
-    results = []
-    for name, run in CHECKS.items():
-        if only in (None, name):
-            result = await _run(bench, name, run)
-            results.append(result)
-            if progress is not None:
-                progress(result)
-    return tuple(results)
+    async def opened() -> Place:
+        return Place(bench, await bench.open(), f"check-{new_id().hex()[-8:]}")
 
-
-async def _run(bench: Bench, name: str, run: Check) -> CheckResult:
-    place = Place(bench, await bench.open(), f"check-{new_id().hex()[-8:]}")
-    try:
-        await run(place)
-    except NotApplicable as reason:
-        return CheckResult(name, "skipped", str(reason))
-    except Failed as failure:
-        return CheckResult(name, "failed", str(failure))
-    except SkepError as error:
-        return CheckResult(name, "failed", f"unexpected {error.code}: {error.message}")
-    except Exception as error:  # a driver's defect is a finding
-        return CheckResult(name, "failed", f"unexpected {type(error).__name__}: {error}")
-    finally:
-        await place.clean_up()
-    return CheckResult(name, "passed", "")
+    return await run_checks(CHECKS, opened, only=only, progress=progress)

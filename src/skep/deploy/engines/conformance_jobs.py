@@ -6,8 +6,9 @@ import asyncio
 
 import msgspec
 
+from skep.base.conformance import NotApplicable
 from skep.base.errors import BadInput, ImageNotFound, InUse, JobDiffers, JobNotFound, PortInUse
-from skep.deploy.engines.conformance_place import NotApplicable, Place, must, must_raise
+from skep.deploy.engines.conformance_place import Place, must, must_raise
 from skep.deploy.engines.records import JobSpec, Restart, VolumeOrder
 from skep.deploy.stack.records import Health, Port
 

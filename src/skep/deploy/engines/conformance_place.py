@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from skep.base.clock import Clock
+from skep.base.conformance import Failed
 from skep.base.errors import SkepError
 from skep.deploy.engines.protocol import Engine
 from skep.deploy.engines.records import Image, JobSpec, Labels, LogLine, Mount, Observed, Restart, VolumeOrder
@@ -13,14 +14,6 @@ from skep.deploy.engines.records import Image, JobSpec, Labels, LogLine, Mount, 
 LIMIT_S = 30.0
 _LOOK_S = 0.05
 KEEP = "/srv/app/keep"
-
-
-class Failed(Exception):
-    """The engine does not keep its contract."""
-
-
-class NotApplicable(Exception):
-    """The engine says that it does not do this."""
 
 
 class Bench(Protocol):

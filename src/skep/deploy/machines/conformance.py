@@ -11,24 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
+from skep.base.conformance import CheckResult, Failed, NotApplicable, run_checks
 from skep.base.errors import BadInput, MachineNotFound, SkepError
 from skep.base.ids import new_id
 from skep.deploy.machines.protocol import Driver
 from skep.deploy.machines.records import Machine
-
-Outcome: TypeAlias = Literal["passed", "failed", "skipped"]
-
-
-class Failed(Exception):
-    """A check found the driver wrong."""
-
-
-class NotApplicable(Exception):
-    """The driver does not claim to do this."""
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,15 +31,6 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """At least as large as ``small``; the same where there is but one type."""
     usable: Callable[[Machine], Awaitable[None]] | None = None
     """Raises SkepError when nobody gets in at a machine that is there; None: its address is all that is looked at."""
-
-
-class CheckResult(msgspec.Struct, frozen=True):
-    """How one check went."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-    """What is wrong, or why it was skipped; empty when it passed."""
 
 
 class Place:
@@ -232,29 +214,9 @@ CHECKS: dict[str, Check] = {
 async def check(
     bench: Bench, *, only: str | None = None, progress: Callable[[CheckResult], None] | None = None
 ) -> tuple[CheckResult, ...]:
-    """Run all checks (or the one named ``only``) one after the other; ``progress`` is told of each as it ends."""
-    results = []
-    for name, run in CHECKS.items():
-        if only in (None, name):
-            result = await _run(bench, name, run)
-            results.append(result)
-            if progress is not None:
-                progress(result)
-    return tuple(results)
+    """Run the checks as ``run_checks`` says."""
 
+    async def opened() -> Place:
+        return Place(bench, await bench.open(), f"check-{new_id().hex()[-8:]}")
 
-async def _run(bench: Bench, name: str, run: Check) -> CheckResult:
-    place = Place(bench, await bench.open(), f"check-{new_id().hex()[-8:]}")
-    try:
-        await run(place)
-    except NotApplicable as reason:
-        return CheckResult(name, "skipped", str(reason))
-    except Failed as failure:
-        return CheckResult(name, "failed", str(failure))
-    except SkepError as error:
-        return CheckResult(name, "failed", f"unexpected {error.code}: {error.message}")
-    except Exception as error:  # a driver's defect is a finding
-        return CheckResult(name, "failed", f"unexpected {type(error).__name__}: {error}")
-    finally:
-        await place.clean_up()
-    return CheckResult(name, "passed", "")
+    return await run_checks(CHECKS, opened, only=only, progress=progress)
