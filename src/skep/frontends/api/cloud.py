@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from skep.auth import Principal
-from skep.base.errors import BadInput, Forbidden, NotFound, Unauthenticated
+from skep.base.errors import Forbidden, NotFound, Unauthenticated
 from skep.base.ids import id_text
 from skep.clouds import GrantInfo, LoginInfo
 from skep.clouds.logins import LOGIN_S, cookie_name, redirect_uri
@@ -20,11 +20,11 @@ from skep.frontends.api.call import Call
 from skep.frontends.api.operation import Operation
 from skep.frontends.common.answers import send_bytes
 from skep.frontends.common.authenticate import authenticate
+from skep.frontends.common.browsers import base_url, cookie_of, redirect, set_cookie
 from skep.stores.providers import PROVIDERS, Provider
 
 TAG = "clouds"
 COOKIE_MAX = 200
-_COOKIE = "Path=/api/cloud/login; HttpOnly; SameSite=Lax"
 _QUIET = [("cache-control", "no-store"), ("referrer-policy", "no-referrer")]
 
 
@@ -189,19 +189,18 @@ async def cloud_login(call: Call, query: LoginQuery) -> None:
             provider, principal.user_id, _base_url(call), of_others=of_others, following=query.next
         )
     departure = logins.depart(provider, ticket)
-    secure = "; Secure" if _base_url(call).startswith("https://") else ""
-    cookie = f"{departure.cookie_name}={departure.cookie}; Max-Age={LOGIN_S:.0f}{secure}; {_COOKIE}"
-    await _redirect(call, departure.url, cookie)
+    await redirect(call, departure.url, _cookie(call, departure.cookie_name, departure.cookie, int(LOGIN_S)))
 
 
 async def complete_cloud_login(call: Call, query: CompleteQuery) -> None:
     """Take a browser back from the provider: keep the grant, and say so or go on."""
     name = call.path["provider"].lower()
     clouds = call.services.clouds
-    arrival = await clouds.logins.arrive(name, query.state, query.code, query.error, _cookie(call, cookie_name(name)))
-    gone = f"{cookie_name(name)}=; Max-Age=0; {_COOKIE}"
+    cookie = cookie_of(call, cookie_name(name))[:COOKIE_MAX]
+    arrival = await clouds.logins.arrive(name, query.state, query.code, query.error, cookie)
+    gone = _cookie(call, cookie_name(name), "", 0)
     if arrival.following:
-        await _redirect(call, arrival.following, gone)
+        await redirect(call, arrival.following, gone)
         return
     info = arrival.info
     if info.grant is not None:
@@ -241,38 +240,17 @@ def _login(info: LoginInfo) -> CloudLogin:
 
 
 def _base_url(call: Call) -> str:
-    """Where browsers reach the hive: as the settings say, or as this caller did."""
-    public = call.services.clouds.public_url
-    if public:
-        return public.rstrip("/")
-    host = call.headers.get("host") or ""
-    if not host or not all(c.isalnum() or c in ".:-_[]" for c in host):
-        raise BadInput("The request names no host: set server.public_url.")
-    return f"{call.scope.get('scheme', 'http')}://{host}"
+    return base_url(call, call.services.clouds.public_url)
 
 
-def _cookie(call: Call, name: str) -> str:
-    for part in (call.headers.get("cookie") or "").replace(",", ";").split(";"):
-        key, _, value = part.strip().partition("=")
-        if key == name:
-            return value[:COOKIE_MAX]
-    return ""
+def _cookie(call: Call, name: str, value: str, lasts_s: int) -> tuple[str, str]:
+    return set_cookie(name, value, path="/api/cloud/login", lasts_s=lasts_s, base=_base_url(call))
 
 
-async def _redirect(call: Call, url: str, cookie: str) -> None:
-    headers = [
-        ("location", url),
-        ("set-cookie", cookie),
-        ("cache-control", "no-store"),
-        ("referrer-policy", "no-referrer"),
-    ]
-    await send_bytes(call.send, 302, b"", headers)
-
-
-async def _page(call: Call, status: int, text: str, cookie: str) -> None:
+async def _page(call: Call, status: int, text: str, cookie: tuple[str, str]) -> None:
     body = f"<!doctype html><meta charset=utf-8><title>Skep</title><p>{escape(text)}</p>\n".encode()
     headers = [
-        ("content-type", "text/html; charset=utf-8"), ("set-cookie", cookie), ("x-content-type-options", "nosniff"),
+        ("content-type", "text/html; charset=utf-8"), cookie, ("x-content-type-options", "nosniff"),
         ("content-security-policy", "default-src 'none'"), *_QUIET,
     ]  # fmt: skip
     await send_bytes(call.send, status, body, headers, head_only=call.head_only)
