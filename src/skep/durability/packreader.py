@@ -549,17 +549,15 @@ async def _all(calls: Sequence[Awaitable[T]]) -> list[T]:
 
 
 async def _first(tasks: Sequence[asyncio.Task[T]]) -> T:
-    """The first result; the last error if none succeeds. Cancels the others."""
+    """The first result; if none succeeds, the error of the last of ``tasks``, which knows most. Cancels the others."""
     waiting = set(tasks)
-    error: BaseException | None = None
     try:
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if task.exception() is None:
+            for task in tasks:
+                if task in done and task.exception() is None:
                     return task.result()
-                error = task.exception()
-        raise error if error is not None else StoreUnavailable("no store was asked")
+        return tasks[-1].result()
     finally:
         for task in tasks:
             task.cancel()

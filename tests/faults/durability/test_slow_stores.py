@@ -95,6 +95,25 @@ async def test_without_others_a_late_store_is_waited_for(tmp_path: Path, clock: 
         assert await rig.get(content) == BODY
 
 
+async def test_what_a_late_store_lost_is_not_the_reason_while_others_are_down(tmp_path: Path, clock: FakeClock) -> None:
+    """The reader is told to try again, and not that an object is missing, whoever answers last."""
+    async with open_rig(tmp_path, "raid1(3)", stores=3, clock=clock, options=quick()) as rig:
+        content = await rig.put(BODY[:3000])
+        places = await rig.chunks.places(rig.keys.domain_id, content.manifest)
+        late = int(places[0].stores[0][0][1:])
+        for number, fault in enumerate(rig.faults):
+            if number != late:
+                fault.script(Fault("get", Kind.GONE, times=None))
+        for info in [each async for each in rig.faults[late].list("shards/")]:
+            await rig.faults[late].delete(info.key)
+        rig.faults[late].script(Fault("get", Kind.SLOW, times=1, delay_s=HOUR_S))
+        reading = asyncio.create_task(rig.get(content))
+        await asyncio.wait([reading], timeout=0.2)  # the others have been asked meanwhile
+        await settled(clock, rig)
+        with pytest.raises(StoreUnavailable, match="bring back a store that is down"):
+            await reading
+
+
 async def test_with_hedging_off_a_read_waits(tmp_path: Path, clock: FakeClock) -> None:
     async with open_rig(tmp_path, "raid1(2)", stores=2, clock=clock, options=quick(hedge=False)) as rig:
         content = await rig.put(BODY)
