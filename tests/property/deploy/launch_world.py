@@ -253,11 +253,12 @@ class World:
             self.check_ready(backend)
 
     def check_ready(self, backend: Backend) -> None:
-        """What requests are led to must be able to answer them."""
+        """What requests are led to must be able to answer them, but for what its host lost: HQ cannot know it yet."""
         for host in self.hosts.values():
             for slice_id, job in host.jobs.items():
                 ports = {binding.host_port for binding in job.bindings}
-                if backend.port in ports and not host.is_down and job.health(host.now_s()) != "healthy":
+                is_up = not host.is_down and job.state not in ("stopped", "exited")
+                if backend.port in ports and is_up and job.health(host.now_s()) != "healthy":
                     self.wrong.append(f"requests were led to {slice_id}, which is {job.health(host.now_s())}")
 
     def check_ending(self, host: MemoryHost, slice_id: str) -> None:

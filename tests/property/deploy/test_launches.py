@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from skep.base.errors import BadInput, NotFound
+from skep.deploy.engines.memory_jobs import Behaviour
 from skep.deploy.engines.records import Image, JobSpec, Labels
 from skep.deploy.launch.records import Deploy, Event, Plan, Request, Verdict
 from skep.deploy.stack.records import Job, Stack
@@ -340,6 +341,37 @@ async def test_what_a_restarted_host_forgot_runs_again_on_the_same_ports(hq: HQ)
         host.reboot()
     await settled(hq)
     assert {one.id: one.bindings for one in await hq.journal.slices()} == before
+
+
+@launched
+async def test_nothing_leads_to_what_a_restarted_host_starts_again_until_it_is_well(hq: HQ) -> None:
+    await deploy(hq, shop(scale=3, run=("program", "serve", "late", "3")))
+    served = {backend for site in hq.world.sites["shop"] for backend in site.backends}
+    home, host = next((name, host) for name, host in hq.world.hosts.items() if host.jobs)
+    there = {one.id for one in await hq.journal.slices() if one.job == "web" and home in one.places}
+    host.reboot()
+    await hq.clock.sleep(40.0)
+    await hq.launcher.tick()
+    left = {backend for site in hq.world.sites["shop"] for backend in site.backends}
+    assert len(served) - len(left) == len(there) > 0
+    assert all(host.jobs[slice_id].state == "running" for slice_id in there)
+    await hq.launcher.idle()
+    assert {backend for site in hq.world.sites["shop"] for backend in site.backends} == served
+    assert all(host.jobs[slice_id].health(host.now_s()) == "healthy" for slice_id in there)
+    await settled(hq)
+
+
+@launched
+async def test_what_is_never_well_again_is_given_up_until_the_next_look(hq: HQ) -> None:
+    await deploy(hq, shop(scale=1))
+    (record,) = [one for one in await hq.journal.slices() if one.job == "web"]
+    (home,) = record.places
+    hq.world.hosts[home].behave = lambda spec: Behaviour(healthy_after_s=None)
+    hq.world.hosts[home].reboot()
+    await hq.clock.sleep(40.0)
+    await hq.launcher.tick()
+    await hq.launcher.idle()
+    assert hq.world.sites["shop"][0].backends == ()
 
 
 @launched

@@ -33,6 +33,8 @@ class Care:
     def __init__(self, ground: Ground, limits: Limits, slices: Slices, carrying: Carrying) -> None:
         self._ground, self._limits, self._slices, self._carrying = ground, limits, slices, carrying
         self._swept_s: dict[str, float] = {}
+        self._following: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        """Slice that was started again -> its stack, and who waits until it is well."""
 
     # --- after a crash --------------------------------------------------------------------------
 
@@ -185,16 +187,58 @@ class Care:
         if entry is None or entry.state != "running" or entry.block != block_id or latest != record:
             return False
         known = record.places.get(block_id)
-        if seen is not None and seen.state not in ("stopped", "exited"):
-            bindings, place = seen.bindings, Place(bindings=seen.bindings, spec=known.spec if known else None)
+        if seen is None or seen.state in ("stopped", "exited"):
+            place = await self._started_again(record, block_id)
         else:
-            _log.info("slice-started-again", slice=record.id, block=block_id)
-            place = await self._slices.starter.start(self._ground.engine(block_id), record, block_id)
-            bindings = place.bindings
-        if known is not None and known.bindings == bindings and record.places.keys() == {block_id}:
+            is_known = known is not None and known.is_ready and known.bindings == seen.bindings
+            place = Place(
+                bindings=seen.bindings,
+                spec=known.spec if known is not None else None,
+                is_ready=is_known or record.kind != "web" or seen.is_ready,
+            )
+        if not place.is_ready:
+            self._follow(record, block_id)
+        if known == place and record.places.keys() == {block_id}:
             return False
         await self._ground.journal.put_slice(msgspec.structs.replace(record, places={block_id: place}))
         return True
+
+    async def _started_again(self, record: SliceRecord, block_id: str) -> Place:
+        """Start a slice that has ended. Nothing leads to one of a web job until it is well."""
+        _log.info("slice-started-again", slice=record.id, block=block_id)
+        known, is_web = record.places.get(block_id), record.kind == "web"
+        if is_web and known is not None and known.is_ready:
+            away = msgspec.structs.replace(known, is_ready=False)
+            await self._ground.journal.put_slice(msgspec.structs.replace(record, places={block_id: away}))
+            await self._try(self._slices.route(record.stack), f"route {record.stack}")
+        place = await self._slices.starter.start(self._ground.engine(block_id), record, block_id)
+        return msgspec.structs.replace(place, is_ready=not is_web)
+
+    def _follow(self, record: SliceRecord, block_id: str) -> None:
+        """Have requests led to the slice again as soon as it is well; if that fails, the next sweep looks again."""
+        if record.id in self._following:
+            return
+        task = asyncio.ensure_future(self._try(self._followed(record, block_id), f"follow {record.id}"))
+        self._following[record.id] = (record.stack, task)
+        task.add_done_callback(lambda done: self._following.pop(record.id, None))
+
+    async def _followed(self, record: SliceRecord, block_id: str) -> None:
+        seen = await self._slices.starter.wait_until_ready(self._ground.engine(block_id), record)
+        latest = await self._ground.journal.slice(record.id)
+        if latest is not None and latest.state == "live" and await self._mended(latest, block_id, seen):
+            await self._slices.route(record.stack)
+
+    async def idle(self, stack: str = "") -> None:
+        """Wait until what was started again is well, or given up, of one stack or of all."""
+        tasks = [task for name, task in self._following.values() if stack in ("", name)]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Wait for nothing any more."""
+        tasks = [task for _, task in self._following.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _try(self, doing: Awaitable[object], what: str) -> None:
         try:

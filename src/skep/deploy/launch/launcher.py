@@ -204,8 +204,9 @@ class Launcher:
         await self._care.host_found(block_id)
 
     async def idle(self, stack: str = "") -> None:
-        """Wait until all that was replaced has ended, as far as hosts answer."""
+        """Wait until all that was replaced has ended and what was started again is well, as far as hosts answer."""
         await self._carrying.idle(stack)
+        await self._care.idle(stack)
 
     async def close(self) -> None:
         """Stop in the middle of whatever is done: the next ``recover`` mends it."""
@@ -213,6 +214,7 @@ class Launcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._care.close()
         await self._carrying.close()
 
     # --- turns ----------------------------------------------------------------------------------

@@ -173,6 +173,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where its ports are reached."""
     spec: JobSpec | None = None
     """What its engine was given: the slice's spec with the image as this host calls it."""
+    is_ready: bool = True
+    """Of a web slice: whether requests are led there. Not while it is started again after it had ended by itself."""
 
 
 class SliceRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ def sites_of(
             for record in records
             if record.job == job.name and job.kind == "web"
             for place in record.places.values()
-            if (found := _bound(place.bindings, web_port(job))) is not None
+            if place.is_ready and (found := _bound(place.bindings, web_port(job))) is not None
         }
         sites.append(
             Site(
