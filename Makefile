@@ -19,7 +19,7 @@ COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_C
 	$(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-config \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up page wheel parts test test-again check test-crash test-long simulate bench docs fmt lock clean
+.PHONY: help up page wheel parts test test-again check test-crash test-long simulate bench docs screenshots fmt lock clean
 
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,9 @@ bench: $(VENV)/.dev  ## measure against restic, rclone, dd and cat where they ar
 
 docs: $(VENV)/.dev  ## write the reference pages from the code
 	$(VENV)/bin/python docs/reference.py
+
+screenshots: $(VENV)/.dev page  ## take the README's pictures of the page anew; needs chromium
+	$(VENV)/bin/python docs/screenshots.py
 
 fmt: $(VENV)/.dev  ## format the code and fix what can be fixed
 	$(VENV)/bin/ruff check --fix --quiet .
