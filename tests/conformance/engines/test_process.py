@@ -31,14 +31,15 @@ OVER_SSH = (
 class ProcessBench:
     program = ("./program",)
 
-    def __init__(self, root: Path, image: Image, runner: Callable[[], Runner]) -> None:
+    def __init__(self, root: Path, image: Image, runner: Callable[[], Runner], *, lasting: bool = True) -> None:
         self.clock = SystemClock()
         self.root = root
         self.image = image
         self._runner = runner
+        self._lasting = lasting
 
     async def open(self) -> ProcessEngine:
-        return ProcessEngine(self._runner(), str(self.root), python=sys.executable)
+        return ProcessEngine(self._runner(), str(self.root), python=sys.executable, lasting=self._lasting)
 
     def free_port(self) -> int:
         with socket.socket() as probe:
@@ -78,11 +79,20 @@ ALWAYS = frozenset(
 """What is run every time; the rest, and all over SSH, is with the long tests."""
 
 
+ONE_SHOT = frozenset({"stop-stops-for-good-and-ensure-starts-again", "remove-forgets", "commands-run-beside-a-job"})
+"""What is run every time with a helper for each verb, which is what engines do where none can stay."""
+
+
 @pytest.mark.parametrize(
-    "name", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.long) for name in CHECKS]
+    ("name", "lasting"),
+    [
+        pytest.param(name, lasting, marks=() if name in (ALWAYS if lasting else ONE_SHOT) else pytest.mark.long)
+        for name in CHECKS
+        for lasting in (True, False)
+    ],
 )
-async def test_the_process_engine_keeps_the_contract(name: str, image: Image, tmp_path: Path) -> None:
-    (result,) = await check(ProcessBench(tmp_path / "engine", image, LocalRunner), only=name)
+async def test_the_process_engine_keeps_the_contract(name: str, lasting: bool, image: Image, tmp_path: Path) -> None:
+    (result,) = await check(ProcessBench(tmp_path / "engine", image, LocalRunner, lasting=lasting), only=name)
     assert result.outcome == "passed", result.detail
     assert processes_below(tmp_path) == []
 

@@ -143,7 +143,7 @@ class Ways:
             url = "unix:///var/run/docker.sock" if server.local else self._tunnels[server.id].url
             return DockerEngine(server.id, archives=self._images, url=url, runner=runner, address=server.address)
         python = sys.executable if server.local else "python3"
-        return ProcessEngine(runner, self.folder(server, "engine"), address=server.address, python=python)
+        return ProcessEngine(runner, self.folder(server, "engine"), address=server.address, python=python, lasting=True)
 
     def _known(self, id: str) -> Server:
         server = self._servers.get(id)

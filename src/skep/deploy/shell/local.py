@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from skep.base.errors import BodyTooLarge, CommandFailed, LocalFailure, TimedOut
+from skep.base.waiting import to_the_end
 from skep.deploy.shell.protocol import FILE_MAX_BYTES, ByteReader, ByteWriter
 from skep.deploy.shell.records import Command, Result
 
@@ -103,6 +104,22 @@ class LocalRunner:
         code = exit_code_of(await process.wait())
         if code:
             raise failed(command, Result(exit_code=code, stderr=(await complaint)[0]), self._host)
+
+    @contextlib.asynccontextmanager
+    async def talk(self, command: Command) -> AsyncIterator[tuple[ByteReader, ByteWriter]]:
+        process = await self._start(command, None)
+        if process is None:
+            raise failed(command, Result(exit_code=NOT_FOUND, stderr=b"not found"), self._host)
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stderr is not None
+        complaint = asyncio.ensure_future(read_bounded(process.stderr, 0))
+        try:
+            yield process.stdout, process.stdin
+        finally:
+            await to_the_end(_kill(process))
+            process.stdin.close()
+            complaint.cancel()
 
     async def put(self, content: bytes | Path, path: str, *, mode: int = 0o644) -> None:
         await asyncio.to_thread(_put, content, Path(path), mode)

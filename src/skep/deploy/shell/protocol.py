@@ -65,6 +65,16 @@ class Runner(Protocol):
         """
         ...
 
+    def talk(self, command: Command) -> AbstractAsyncContextManager[tuple[ByteReader, ByteWriter]]:
+        """Run a command for as long as the context is open, with its standard output and input as streams.
+
+        Reading gives nothing when the program has ended or the connection broke; writing may then raise OSError.
+        Closing the writer ends the program's input. Its standard error is thrown away; ``stdin`` and ``timeout_s`` do
+        not apply. Leaving the context kills the program. Raises CommandFailed on entry when it cannot be started here;
+        elsewhere such a program is one that ends at once.
+        """
+        ...
+
     async def put(self, content: bytes | Path, path: str, *, mode: int = 0o644) -> None:
         """Write a file on the host, durably and atomically: a reader sees the old or the whole new one.
 

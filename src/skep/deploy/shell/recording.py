@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from skep.base.errors import BodyTooLarge, LocalFailure
-from skep.deploy.shell.local import checked
+from skep.deploy.shell.local import NOT_FOUND, checked, failed
 from skep.deploy.shell.protocol import FILE_MAX_BYTES, ByteReader, ByteWriter, Runner
 from skep.deploy.shell.records import Command, Result
 
@@ -55,6 +55,15 @@ class RecordingRunner:
         for line in result.stdout.splitlines():
             yield line
         checked(command, result, self._host)
+
+    @contextlib.asynccontextmanager
+    async def talk(self, command: Command) -> AsyncIterator[tuple[ByteReader, ByteWriter]]:
+        """Passed on to ``inner``; without one it is as if the program could not be started."""
+        self.commands.append(command)
+        if self._inner is None:
+            raise failed(command, Result(exit_code=NOT_FOUND, stderr=b"this is a recording"), self._host)
+        async with self._inner.talk(command) as streams:
+            yield streams
 
     async def put(self, content: bytes | Path, path: str, *, mode: int = 0o644) -> None:
         self.files[path] = (content.read_bytes() if isinstance(content, Path) else content, mode)  # noqa: ASYNC240

@@ -160,6 +160,15 @@ class SshRunner:
         if code:
             raise failed(command, Result(exit_code=code, stderr=(await complaint)[0]), self.host)
 
+    @contextlib.asynccontextmanager
+    async def talk(self, command: Command) -> AsyncIterator[tuple[ByteReader, ByteWriter]]:
+        async with self._channels, self._running(command) as process:
+            complaint = asyncio.ensure_future(_thrown_away(process))
+            try:
+                yield _Reader(process), _Writer(process)
+            finally:
+                complaint.cancel()
+
     async def put(self, content: bytes | Path, path: str, *, mode: int = 0o644) -> None:
         size_bytes = await asyncio.to_thread(_size_bytes, content)
         directory, slash, name = path.rpartition("/")
@@ -234,6 +243,47 @@ class SshRunner:
 
     def _lost(self, why: object) -> HostUnavailable:
         return HostUnavailable(f"the connection to {self.host} broke, so it is not known what was done: {why}")
+
+
+class _Reader:
+    """Standard output of a program there: its end is also how a broken connection looks."""
+
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._process = process
+
+    async def read(self, n: int = -1) -> bytes:
+        try:
+            return await self._process.stdout.read(n)
+        except (OSError, asyncssh.Error):
+            return b""
+
+
+class _Writer:
+    """Standard input of a program there, which tells a broken connection as OSError."""
+
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._process = process
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._process.stdin.write(data)
+        except asyncssh.Error as error:
+            raise ConnectionResetError(str(error)) from None
+
+    async def drain(self) -> None:
+        try:
+            await self._process.stdin.drain()
+        except asyncssh.Error as error:
+            raise ConnectionResetError(str(error)) from None
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            self._process.stdin.write_eof()
+
+
+async def _thrown_away(process: asyncssh.SSHClientProcess[bytes]) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        await read_bounded(process.stderr, 0)
 
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], command: Command) -> None:

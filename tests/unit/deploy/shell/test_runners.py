@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,44 @@ async def test_lines_of_a_program_that_fails_end_with_the_failure(runner: Runner
         assert [line async for line in lines] == [b"a", b"b"]
 
 
+async def test_a_program_is_talked_with_and_leaving_ends_it(runner: Runner, tmp_path: Path) -> None:
+    script = Command.shell(
+        'echo $$ > "$1"; echo begun; while read -r word; do echo "[$word]"; echo no >&2; done', str(tmp_path / "pid")
+    )
+    async with runner.talk(script) as (reader, writer):
+        assert await reader.read(100) == b"begun\n"
+        for word in (b"one", b"two"):
+            writer.write(word + b"\n")
+            await writer.drain()
+            assert await reader.read(100) == b"[" + word + b"]\n"
+    await gone(int((tmp_path / "pid").read_text()))
+
+
+async def test_the_end_of_a_program_that_was_talked_with_is_the_end_of_what_it_says(runner: Runner) -> None:
+    async with runner.talk(Command.shell("read -r word; echo $word; exit 3")) as (reader, writer):
+        writer.write(b"last\n")
+        writer.close()
+        said = b""
+        while piece := await reader.read(100):
+            said += piece
+    assert said == b"last\n"
+
+
+async def test_much_goes_both_ways_of_a_talk(runner: Runner) -> None:
+    content, said = os.urandom(1 << 20), bytearray()
+    async with runner.talk(Command.of("cat")) as (reader, writer):
+
+        async def hear() -> None:
+            while len(said) < len(content):
+                said.extend(await reader.read(1 << 16))
+
+        hearing = asyncio.ensure_future(hear())
+        writer.write(content)
+        await writer.drain()
+        await hearing
+    assert bytes(said) == content
+
+
 async def test_a_file_is_put_whole_with_its_mode_and_read_back(runner: Runner, tmp_path: Path) -> None:
     path, content = tmp_path / "new dir" / "it's", os.urandom(300_000)
     await runner.put(content, str(path), mode=0o640)
@@ -171,6 +210,16 @@ async def test_many_commands_at_once_share_a_connection(ssh_runner: SshRunner) -
 async def test_a_broken_connection_is_told_and_the_next_call_connects_again(ssh_runner: SshRunner) -> None:
     with pytest.raises(HostUnavailable, match="not known what was done"):
         await ssh_runner.run(Command.shell("kill -KILL $PPID; sleep 5"))
+    assert (await ssh_runner.run(Command.of("echo", "back"))).text == "back"
+
+
+async def test_a_broken_connection_ends_a_talk(ssh_runner: SshRunner) -> None:
+    async with ssh_runner.talk(Command.shell("read -r word; kill -KILL $PPID; sleep 5")) as (reader, writer):
+        writer.write(b"go\n")
+        assert await reader.read(100) == b""
+        with contextlib.suppress(OSError):  # or what is written is lost
+            writer.write(b"more\n")
+            await writer.drain()
     assert (await ssh_runner.run(Command.of("echo", "back"))).text == "back"
 
 

@@ -38,6 +38,7 @@ from skep.base.errors import (
     TimedOut,
 )
 from skep.deploy.engines.naming import checked_id, full_argv, volume_variable
+from skep.deploy.engines.process.lasting import BODY_MAX_BYTES, LastingHelper
 from skep.deploy.engines.process.parcel import parcel
 from skep.deploy.engines.records import (
     Binding,
@@ -110,13 +111,23 @@ class _Told(msgspec.Struct):
 class ProcessEngine:
     """Jobs as processes below ``root`` on the host of a runner."""
 
-    def __init__(self, runner: Runner, root: str, *, address: str = "127.0.0.1", python: str = "python3") -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        root: str,
+        *,
+        address: str = "127.0.0.1",
+        python: str = "python3",
+        lasting: bool = False,
+    ) -> None:
+        """``lasting``: keep a helper open on the host, until ``close``; else each verb starts one."""
         self._runner = runner
         self._root = root.rstrip("/")
         self._address = address
         self._python = python
         self._installing = asyncio.Lock()
         self._installed = False
+        self._lasting = LastingHelper(runner) if lasting else None
 
     @property
     def host(self) -> str:
@@ -139,7 +150,7 @@ class ProcessEngine:
 
     async def _run(self, kind: type[R], command: Command) -> R:
         await self._install()
-        result = await self._shell(command)
+        result = await self._said(command)
         try:
             if result.exit_code == _REFUSED:
                 refusal = msgspec.json.decode(result.stdout, type=dict[str, str])
@@ -150,6 +161,22 @@ class ProcessEngine:
             raise EngineUnavailable(f"the helper on {self.host} answers what it never should: {error}") from None
         self._installed = False  # it may have been removed: look again
         raise EngineUnavailable(f"the helper on {self.host} failed: {result.complaint()}")
+
+    async def _said(self, command: Command) -> Result:
+        """What the helper says: the one that stays, where there is one and it takes so much at once."""
+        words, stdin = command.argv[5:], command.stdin
+        if self._lasting is not None:
+            body = stdin if isinstance(stdin, bytes) else await asyncio.to_thread(_small, stdin)
+            if body is not None and len(body) <= BODY_MAX_BYTES:
+                try:
+                    told = await self._lasting.run(self._command("serve"), words, body, command.timeout_s)
+                except HostUnavailable as error:
+                    raise EngineUnavailable(error.message) from None
+                if told is not None:
+                    return told
+                self._installed = False  # that none can stay may be because the helper was removed
+                await self._install()
+        return await self._shell(command)
 
     async def _shell(self, command: Command) -> Result:
         try:
@@ -305,6 +332,8 @@ class ProcessEngine:
         raise EngineUnavailable(f"the helper on {self.host} tells no more events")
 
     async def close(self) -> None:
+        if self._lasting is not None:
+            await self._lasting.close()
         await self._runner.close()
 
 
@@ -323,6 +352,16 @@ class _ToldEvent(msgspec.Struct):
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def _small(path: Path) -> bytes | None:
+    """A file's content, if it is so small that it may go with an order."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(BODY_MAX_BYTES + 1)
+    except OSError:
+        return None  # whoever streams it tells why
+    return content if len(content) <= BODY_MAX_BYTES else None
 
 
 def _looked_at(archive: Path) -> tuple[str, str, int]:

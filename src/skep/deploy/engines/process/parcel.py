@@ -9,7 +9,16 @@ from importlib.resources import files
 
 from skep.crypto.hashing import digest
 
-_NAMES = ("__init__.py", "processes.py", "probes.py", "output.py", "supervising.py", "verbs.py", "streams.py")
+_NAMES = (
+    "__init__.py",
+    "processes.py",
+    "probes.py",
+    "output.py",
+    "supervising.py",
+    "verbs.py",
+    "streams.py",
+    "serving.py",
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

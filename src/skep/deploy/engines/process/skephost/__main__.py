@@ -47,10 +47,9 @@ def flow(root: str, verb: str, words: list[str]) -> Any:
     return streams.events(root)
 
 
-def main() -> int:
-    """Run a command line."""
-    _, root, verb, *words = sys.argv
-    root = os.path.abspath(root)
+def command(root: str, words: list[str]) -> int:
+    """Do what a command line says, with standard input and output; its exit code."""
+    verb, *words = words
     try:
         if verb == "has":
             value: Any = os.path.isdir(f"{root}/images/{words[0]}")
@@ -65,6 +64,24 @@ def main() -> int:
         return 3
     print(json.dumps(value))
     return 0
+
+
+def stay(root: str) -> int:
+    """Take orders until HQ goes away."""
+    import gc
+
+    from skephost import serving, streams, supervising  # noqa: F401 - the verbs that are forked have them
+
+    gc.freeze()
+    code: int = serving.Server(lambda words: command(root, words)).serve()
+    return code
+
+
+def main() -> int:
+    """Run a command line."""
+    _, root, *words = sys.argv
+    root = os.path.abspath(root)
+    return stay(root) if words == ["serve"] else command(root, words)
 
 
 if __name__ == "__main__":
