@@ -10,6 +10,7 @@ asks for them, Alembic when there is something to migrate.
 
 from __future__ import annotations
 
+from skep.db import schema_blocks as schema_blocks
 from skep.db import schema_credit as schema_credit
 from skep.db import schema_signin as schema_signin  # its tables are of the one schema, whoever asks for it
 from skep.db.database import Database

@@ -27,6 +27,7 @@ REVISIONS = (
     "0016",
     "0017",
     "0018",
+    "0019",
 )
 """Every schema revision, oldest first; a test compares them with the migrations."""
 HEAD = REVISIONS[-1]

@@ -16,6 +16,7 @@ from skep.filesystem.joining import Joiner
 from skep.filesystem.known_spaces import KnownSpaces
 from skep.filesystem.names import Segments, split_path
 from skep.filesystem.ports import ContentStore, Meter
+from skep.filesystem.prefixes import Prefix
 from skep.filesystem.records import Limits
 from skep.filesystem.spaces import Space
 from skep.filesystem.taps import Inflow, Tap, tap_of
@@ -47,6 +48,7 @@ class Core:
         self._joiner = Joiner(self.books, self._commit)
         self._arrivals = Arrivals(clock)
         self._whole_spaces = KnownSpaces()
+        self._known_prefixes: dict[str, tuple[float, Prefix]] = {}
         self.meter: Meter | None = None
         """Counts what flows, for those who pay; the server plugs it in."""
 

@@ -78,6 +78,8 @@ class Growth:
     def __init__(self, books: Books, space: Space, actor_id: Id, now_us: int) -> None:
         self.space = space
         self.added_bytes = 0
+        self._overdrawn_bytes = 0
+        self._replaced: set[Id] = set()
         self._books = books
         self._actor_id = actor_id
         self._now_us = now_us
@@ -205,8 +207,12 @@ class Growth:
         mime: str,
         modified_us: int,
         attributes: str | None = None,
+        replaces: bool = False,
     ) -> tuple[Row, Row]:
-        """A file of this content, new or a new version of the one that is ``there``: its row and the version's."""
+        """A file of this content, new or a new version of the one that is ``there``: its row and the version's.
+
+        ``replaces``: older versions go for good.
+        """
         is_new = there is None
         self._guarded.append((parent, None if there is None else there["id"]))
         row = self._new_row(parent, name, "file", modified_us, attributes) if there is None else there
@@ -224,6 +230,8 @@ class Growth:
         if row["id"] not in self._new:
             self._updated[row["id"]] = row
             self._pending[parent.id, name] = row
+        if replaces and not is_new:
+            self._replaced.add(row["id"])
         is_root = row["id"] == self.space.root_id
         note = Note(
             "created" if is_new else "updated",
@@ -236,6 +244,10 @@ class Growth:
         )
         row["changed"] = self._note(note, parent.chain, content.size_bytes - old_bytes)
         return row, version
+
+    def overdraw(self, size_bytes: int) -> None:
+        """Count bytes that were put although they do not fit."""
+        self._overdrawn_bytes += size_bytes
 
     @property
     def depth_max(self) -> int:
@@ -313,8 +325,10 @@ class Growth:
         if locks.any_in_force(tx, self.space):
             for parent, node_id in self._guarded:
                 self.guard(tx, parent, node_id)
-        if self.added_bytes:
-            quota.charge(tx, self.space, self.added_bytes)
+        if self.added_bytes > self._overdrawn_bytes:
+            quota.charge(tx, self.space, self.added_bytes - self._overdrawn_bytes)
+        if self._overdrawn_bytes:
+            quota.give_back(tx, self.space.id, -self._overdrawn_bytes)
         self._books.record(tx, self.space, self._notes, self._actor_id)
         for row in self._new.values():
             if row["kind"] == "directory":
@@ -330,11 +344,13 @@ class Growth:
 
     def _prune(self, tx: Transaction) -> None:
         """Let go of the oldest versions of files that have more than a file may keep."""
+        for node_id in self._replaced:
+            versions.keep_newest(tx, self._books, self.space, node_id, 1)
         keep = self._books.limits.versions_max
         if not keep:
             return
         for row in self._updated.values():
-            if row["version_number"] > keep:
+            if row["version_number"] > keep and row["id"] not in self._replaced:
                 versions.keep_newest(tx, self._books, self.space, row["id"], keep)
 
 

@@ -10,7 +10,7 @@ from skep.db import Transaction, prepared
 from skep.db import schema as s
 from skep.durability.objects import drop_objects_of
 from skep.durability.policies import drop_policy
-from skep.filesystem import facts, locks, properties, shares, spaces
+from skep.filesystem import facts, locks, prefixes, properties, shares, spaces
 from skep.filesystem.service import Filesystem
 from skep.filesystem.uploads import growing as uploads
 
@@ -82,6 +82,7 @@ class SpaceHooks:
         shares.remove_on(tx, [space.root_id])
         tx.run(_DELETE_NODE, {"node": space.root_id})
         facts.drop(tx, [space.root_id])
+        prefixes.drop_of_space(tx, space.id)
         tx.run(_DELETE_SPACE, {"space": space.id})
 
 

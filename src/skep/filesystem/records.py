@@ -197,6 +197,10 @@ class Conditions(Record, frozen=True):
     if_unmodified_since_us: int | None = None
     node_id: Id | None = None
     """Of a write: the file that must be at the path, for those who named it by its id."""
+    replaces: bool = False
+    """Of a write: what was there goes for good with it, instead of staying as an older version."""
+    spare_bytes: int = 0
+    """Of a write that replaces: over quota it is made all the same if the size changes by less than this."""
 
 
 ALWAYS = Conditions()

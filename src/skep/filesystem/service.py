@@ -10,9 +10,8 @@ from __future__ import annotations
 from skep.filesystem.choosing import Choosing
 from skep.filesystem.describing import Describing
 from skep.filesystem.keeping import Keeping
-from skep.filesystem.keying import Keying
 from skep.filesystem.locking import Locking
-from skep.filesystem.looking import Looking
+from skep.filesystem.prefixing import Prefixing
 from skep.filesystem.rearranging import Rearranging
 from skep.filesystem.sharing import Sharing
 from skep.filesystem.tagging import Tagging
@@ -20,12 +19,10 @@ from skep.filesystem.uploads.appending import Appending
 from skep.filesystem.uploads.partwise import Partwise
 
 
-class Filesystem(
-    Looking, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Keying, Describing, Choosing
-):
+class Filesystem(Prefixing, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Describing, Choosing):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
     The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Locking``, ``Appending`` and ``Partwise``
-    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``, ``Describing``,
-    ``Choosing``.
+    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``, ``Prefixing``,
+    ``Describing``, ``Choosing``.
     """

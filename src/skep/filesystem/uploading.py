@@ -150,16 +150,17 @@ class Uploading(Core):
     ) -> tuple[joining.Home, int | None]:
         """Refuse a body before it is taken, as things stand now; the space, and the room in it in bytes."""
 
-        def work(tx: Transaction) -> Space:
+        def work(tx: Transaction) -> tuple[Space, int]:
             space = access.space(tx, principal, space_id, "create")
             writing.check_before(tx, space, segments, conditions, length, parents=parents, below=below)
             locks.look_before(tx, self.books.of(principal), space, principal.user_id, segments)
-            return space
+            return space, writing.largest_overdrawing(tx, space, segments, conditions)
 
-        space = await self._db.read(work)
+        space, least_bytes = await self._db.read(work)
         home = joining.Home(space.domain_id, self._scheme(space), space.kind, space.owner_id)
         self._joiner.remember(principal, space_id, home)
-        return home, quota.room(space)
+        room_bytes = quota.room(space)
+        return home, None if room_bytes is None else max(room_bytes, least_bytes)
 
     async def write_batch(
         self, principal: Principal, space_id: Id | None, items: Sequence[BatchItem]

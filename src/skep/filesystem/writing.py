@@ -52,8 +52,10 @@ def check_before(
     if place.missing_parents and not parents and not space.is_dropbox:
         raise tree.missing(join_path(segments[:-1]), "directory")
     there = place.node._asdict() if place.node is not None else None
-    _check_there(None if space.is_dropbox else there, segments, conditions)
-    quota.require_room(space, size_bytes or 0)
+    there = None if space.is_dropbox else there
+    _check_there(there, segments, conditions)
+    if not _may_overdraw(there, conditions, size_bytes or 0):
+        quota.require_room(space, size_bytes or 0)
 
 
 def put_files(
@@ -96,7 +98,8 @@ def _put(
     if parent is None and item.below:
         _check_below(tx, growth, item)
     _check_there(there, segments, item.conditions)
-    _check_room(growth, item.content.size_bytes)
+    size_bytes = item.content.size_bytes
+    overdraws = _check_room(growth, size_bytes, may_overdraw=_may_overdraw(there, item.conditions, size_bytes))
     if parent is None:
         parent = growth.directory(tx, segments[:-1])
     growth.guard(tx, parent, None if there is None else there["id"])
@@ -110,7 +113,10 @@ def _put(
         item.content,
         mime=mimes.given(item.mime, name),
         modified_us=tx.now_us if item.modified_us is None else item.modified_us,
+        replaces=item.conditions.replaces,
     )
+    if overdraws:
+        growth.overdraw(size_bytes)
     return dict(row), version, join_path(segments)
 
 
@@ -159,10 +165,30 @@ def no_bucket(top: Segments) -> BucketNotFound:
     return BucketNotFound(f"the bucket {name!r} does not exist", bucket=name)
 
 
-def _check_room(growth: Growth, size_bytes: int) -> None:
+def _check_room(growth: Growth, size_bytes: int, *, may_overdraw: bool) -> bool:
+    """Raise QuotaExceeded for what does not fit, unless it may go over: whether it does."""
     space = growth.space
     taken = space._replace(used_bytes=space.used_bytes + growth.added_bytes)
+    left = quota.room(taken)
+    if may_overdraw and left is not None and size_bytes > left:
+        return True
     quota.require_room(taken, size_bytes)
+    return False
+
+
+def _may_overdraw(there: Row | None, conditions: Conditions, size_bytes: int) -> bool:
+    """Whether a write is let through over quota: it replaces a file, and the size changes by little."""
+    if there is None or not conditions.replaces:
+        return False
+    return bool(abs(size_bytes - there["size_bytes"]) < conditions.spare_bytes)
+
+
+def largest_overdrawing(tx: Transaction, space: Space, segments: Segments, conditions: Conditions) -> int:
+    """How many bytes may come to a path whatever the quota says, as things stand now."""
+    if not conditions.replaces or not conditions.spare_bytes:
+        return 0
+    node = views.resolve(tx, space, segments).node
+    return 0 if node is None or node.is_directory else node.size_bytes + conditions.spare_bytes - 1
 
 
 def _result(space: Space, outcome: tuple[Row, Row, str], tagged: dict[Id, tuple[str, ...]]) -> WriteResult:
