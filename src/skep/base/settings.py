@@ -209,6 +209,13 @@ class OwnershipSettings(msgspec.Struct, frozen=True, kw_only=True):
     chunks_over: Literal["stores", "array", "cloud", "both"]
 
 
+class BlocksSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the hive answers programs of the block API."""
+
+    max_body_bytes: Annotated[int, Meta(ge=1, le=2**62)]
+    transfers: Count
+
+
 class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What people have to spend, and what it is spent on."""
 
@@ -260,6 +267,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail: MailSettings
     filesystem: FilesystemSettings
     s3: S3Settings
+    blocks: BlocksSettings
     limits: LimitSettings
     events: EventSettings
     agents: AgentSettings

@@ -1,8 +1,9 @@
 """The doors of a hive, by the first segment of the paths that they answer. What no door claims, the API answers.
 
 A door is an ASGI application of a package in ``frontends``; a new one is a function here that builds it and a
-row in ``_BUILDERS``. One that answers single paths below another's segment has them in ``_AT_PATHS``; such a door also
-gets the WebSockets that are opened there. What it raises is answered by the edge.
+row in ``_BUILDERS``. One that answers single paths below another's segment has them in ``_AT_PATHS``, one that answers
+all that begins so in ``_BELOW``; such doors also get the WebSockets that are opened there. What it raises is answered
+by the edge.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from skep.auth import Auth
 from skep.base.clock import Clock
 from skep.base.errors import SkepError
+from skep.base.limits import FairGate
 from skep.base.settings import Settings
 from skep.crypto.keys import HiveKeys
 from skep.db import Database
@@ -23,6 +25,11 @@ from skep.frontends.accounts.services import AccountsGround
 from skep.frontends.agents.door import LINK_PATH, AgentDoor
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
+from skep.frontends.blocks.app import ROOT as BLOCKS_ROOT
+from skep.frontends.blocks.app import BlocksApp
+from skep.frontends.blocks.callers import OwnCallers
+from skep.frontends.blocks.news import News
+from skep.frontends.blocks.services import BlocksGround
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
@@ -67,9 +74,15 @@ STREAMS = frozenset((*PATHS, LINK_PATH))
 class Doors:
     """One application out of several."""
 
-    def __init__(self, doors: Mapping[str, App], at_paths: Mapping[str, App], rest: App) -> None:
-        """``doors``: by first segment of the path (``dav``); ``at_paths``: by path; ``rest`` answers all others."""
+    def __init__(
+        self, doors: Mapping[str, App], at_paths: Mapping[str, App], rest: App, below: Mapping[str, App] | None = None
+    ) -> None:
+        """``doors``: by first segment of the path (``dav``); ``at_paths``: by path; ``rest`` answers all others.
+
+        ``below``: by what paths begin with.
+        """
         self._doors = dict(doors)
+        self._below = tuple((below or {}).items())
         self._at_paths = dict(at_paths)
         self._rest = rest
         self._of_hosts: list[tuple[App, Callable[[Headers], bool]]] = [
@@ -113,6 +126,10 @@ class Doors:
         if at_path is not None:
             await at_path(scope, receive, send)
             return
+        for start, app in self._below:
+            if scope["path"].startswith(start):
+                await app(scope, receive, send)
+                return
         await self._doors.get(scope["path"].split("/", 2)[1], self._rest)(scope, receive, send)
 
 
@@ -244,6 +261,32 @@ _BUILDERS: Mapping[str, Callable[[Ground], App]] = {
 }
 
 
+def _blocks(ground: Ground) -> App:
+    limits, blocks = ground.services.limits, ground.settings.blocks
+    transfers = FairGate(
+        "transfers of the block API",
+        blocks.transfers,
+        ground.clock,
+        each_max=max(1, blocks.transfers // 2),
+        wait_s=ground.settings.limits.wait_s,
+    )
+    return BlocksApp(
+        BlocksGround(
+            filesystem=ground.filesystem,
+            clock=ground.clock,
+            callers=OwnCallers(ground.auth),
+            news=News(),
+            transfers=transfers,
+            head_bytes=limits.head_bytes,
+            body_bytes=min(limits.body_bytes, blocks.max_body_bytes),
+            idle_timeout_s=limits.idle_timeout_s,
+        )
+    )
+
+
+_BELOW: Mapping[str, Callable[[Ground], App]] = {f"{BLOCKS_ROOT}/": _blocks}
+
+
 def open_doors(ground: Ground) -> Doors:
     """Every door of the hive as one application, or those of the one service that the settings name."""
     only = ground.settings.server.only
@@ -255,4 +298,5 @@ def open_doors(ground: Ground) -> Doors:
         {SEGMENT: page, **{segment: build(ground) for segment, build in _BUILDERS.items()}},
         {**page.paths, **{path: build(ground) for path, build in _AT_PATHS.items()}},
         rest=api_app(ground.services),
+        below={start: build(ground) for start, build in _BELOW.items()},
     )

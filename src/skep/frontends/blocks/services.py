@@ -1,0 +1,29 @@
+"""What the door stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skep.base.clock import Clock
+from skep.base.limits import FairGate
+from skep.filesystem import Filesystem
+from skep.frontends.blocks.callers import Callers
+from skep.frontends.blocks.news import News
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksGround:
+    """Services and limits. Sizes in bytes, times in seconds."""
+
+    filesystem: Filesystem
+    clock: Clock
+    callers: Callers
+    """Who asks."""
+    news: News
+    """Who wants to hear of changes."""
+    transfers: FairGate
+    """How many large uploads run at once."""
+    head_bytes: int
+    body_bytes: int
+    """The largest file."""
+    idle_timeout_s: float
