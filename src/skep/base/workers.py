@@ -164,6 +164,10 @@ class WorkerSet:
         """Rest this many seconds for each second of work, from the next rest on."""
         self._get(name).tranquility = tranquility
 
+    def set_period(self, name: str, period_s: float) -> None:
+        """Rest for ``period_s`` seconds where there is nothing to do, from the next rest on."""
+        self._get(name).period_s = period_s
+
     async def run_through(self, name: str) -> WorkerStatus:
         """Trigger a worker and wait until it has no more work or has failed; its status then.
 
@@ -205,7 +209,7 @@ class _Supervised:
         self.tranquility = tranquility
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
-        self._period_s = period_s
+        self.period_s = period_s
         self._first_run_after_s = first_run_after_s
         self._backoff_max_s = backoff_max_s
         self._progress = Progress()
@@ -319,7 +323,7 @@ class _Supervised:
         if outcome.more_work:
             return "waiting", (self._clock.monotonic_s() - started_s) * self.tranquility
         self._end_passes()
-        return "idle", self._period_s
+        return "idle", self.period_s
 
     def _note_failure(self, error: Exception) -> float:
         self._failures += 1

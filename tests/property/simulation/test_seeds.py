@@ -46,6 +46,17 @@ def test_many_seeds_hold() -> None:
 
 
 @pytest.mark.long
+def test_a_month_of_store_failures_loses_no_byte() -> None:
+    """What was lost was repaired, what rots was found, what nobody wants any more went; then all of it was read."""
+    said = simulate("--month", "--seeds", "0:1")
+    assert "1 seeds, 0 failed" in said
+    for happened in ("a disk dies", "a bit rots", "a computer is away for long", "a provider is out", "a store lies"):
+        assert re.search(rf"'{happened}': [1-9]", said), f"no {happened}: {said}"
+    for worker in ("repair", "scrub", "gc", "audit"):
+        assert re.search(rf"'{worker}': [1-9]", said), f"{worker} did nothing: {said}"
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("mistake", sorted(SABOTAGE))
 def test_known_mistakes_are_noticed(mistake: str) -> None:
     """A simulation in which nothing can fail would prove nothing."""

@@ -95,6 +95,15 @@ async def test_a_first_run_can_be_put_off(clock: FakeClock, workers: WorkerSet) 
     assert worker.runs_at_s == [5]
 
 
+async def test_its_period_can_be_changed(clock: FakeClock, workers: WorkerSet) -> None:
+    worker = Counting(clock)
+    workers.add(worker, period_s=5)
+    workers.start()
+    workers.set_period("counting", 60)
+    await clock.advance(70)
+    assert worker.runs_at_s == [0, 60]
+
+
 async def test_backs_off_up_to_a_limit_when_it_fails_and_recovers(clock: FakeClock, workers: WorkerSet) -> None:
     worker = Counting(clock, work=1)
     worker.broken = True

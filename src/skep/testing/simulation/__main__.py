@@ -60,9 +60,10 @@ def _many(run: Callable[[int], Report], seeds: range, options: argparse.Namespac
         for report in pool.imap_unordered(run, seeds, chunksize=1):
             done, deaths, turns = done + 1, deaths + report.deaths, turns + report.turns
             simulated_s += report.simulated_s
+            if report.failure is not None or options.month:
+                _say(_told(report))
             if report.failure is not None:
                 failed += 1
-                _say(_told(report))
                 if not options.keep_going:
                     pool.terminate()
                     break
@@ -86,7 +87,7 @@ def _told(report: Report) -> str:
         f"seed {report.seed}: {report.lives} lives, {report.turns} turns, {report.simulated_s:.0f} s, {report.digest}"
     )
     if report.failure is None:
-        return f"{head}: {report.done} {report.happened or ''}"
+        return " ".join(map(str, (f"{head}:", report.done, *filter(None, (report.happened, report.kept)))))
     again = f"python -m skep.testing.simulation --seeds {report.seed} --trace"
     return f"{head}\n  FAILED: {report.failure}\n  see it again: {again}"
 

@@ -24,7 +24,8 @@ T = TypeVar("T")
 
 TURN_S = 1e-6
 TURNS_MAX = 4_000_000
-"""More in one life, and the hive is taken for running in circles."""
+"""More within ``CIRCLE_S`` of one life, and the hive is taken for running in circles."""
+CIRCLE_S = 86_400.0
 THREAD_MAX_S = 0.02
 """How long what was given to a thread may take."""
 
@@ -34,7 +35,9 @@ class Died(BaseException):
 
 
 class _Task(asyncio.Task[Any]):
-    number = 0
+    def __init__(self, doing: Generator[Any, None, Any] | Coroutine[Any, Any, Any], number: int, **more: Any) -> None:
+        self.number = number  # first: asyncio puts the new task into a set of all
+        super().__init__(doing, **more)
 
     def __hash__(self) -> int:
         return self.number
@@ -58,6 +61,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.complaints: list[str] = []
         """What was given to the exception handler: every one is a mistake somewhere."""
         self._dies_after = dies_after
+        self._looked_s, self._looked_turns = world.monotonic_s, 0
         self._numbers = itertools.count(1)
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self.set_task_factory(self._task)
@@ -88,9 +92,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _task(
         self, loop: asyncio.AbstractEventLoop, doing: Generator[Any, None, T] | Coroutine[Any, Any, T], **more: Any
     ) -> asyncio.Future[T]:
-        task = _Task(doing, loop=loop, **more)
-        task.number = next(self._numbers)
-        return task
+        return _Task(doing, next(self._numbers), loop=loop, **more)
 
     def create_future(self) -> asyncio.Future[Any]:
         future = _Future(loop=self)
@@ -148,11 +150,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self.turns == self._dies_after:
             self.dead = True
             raise Died
-        if self.turns > TURNS_MAX:
-            raise Broken(f"no end after {TURNS_MAX} turns")
+        if self.turns - self._looked_turns > TURNS_MAX:
+            self._look_for_circles()
         handle = ready.popleft()
         if not handle._cancelled:
             handle._run()
+
+    def _look_for_circles(self) -> None:
+        if self.world.monotonic_s - self._looked_s < CIRCLE_S:
+            raise Broken(f"no end after {TURNS_MAX} turns within a day")
+        self._looked_s, self._looked_turns = self.world.monotonic_s, self.turns
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         pass  # cancelled ones are dropped when their time comes

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
 from skep.base.errors import SkepError
+from skep.base.workers import WorkerStatus
 from skep.server.compose import Hive
 from skep.testing.hive import test_settings
 from skep.testing.simulation.history import whole_packs
@@ -28,6 +29,12 @@ DAYS = 30
 STORES = 11
 OPERATIONS = 90
 """Of each client, spread over the month."""
+POLLS_S = HOUR_S
+"""How often workers look that otherwise look every few seconds or every minute, mostly in vain: in thirty days of
+simulated time that would be nine turns of ten."""
+POLLING = ("meter", "mail", "plans", "digests", "rebalance", "departures", "scrub")
+COUNTED = ("repair", "scrub", "gc", "audit")
+"""Workers whose units are in the report: what keeping the files took."""
 _AWAY = next(mood for mood in MOODS if mood.name == "offline")
 _OUT = next(mood for mood in MOODS if mood.name == "away")
 _LYING = next(mood for mood in MOODS if mood.name == "lying")
@@ -35,6 +42,9 @@ _LYING = next(mood for mood in MOODS if mood.name == "lying")
 
 class Month(Run):
     """A run of thirty days with ec(4,2)."""
+
+    _hive: Hive | None = None
+    """Of the present life."""
 
     def arrange(self, plan: random.Random, directory: Path) -> None:
         self.set_scheme("ec(4,2)", STORES)
@@ -50,15 +60,34 @@ class Month(Run):
             storage__grace_s=self.grace_s,
             storage__lost_after_s=6 * HOUR_S,
             storage__reserve_bytes=0,
-            workers__repair_period_s=600,
+            workers__repair_period_s=1800,
             workers__gc_period_s=2 * HOUR_S,
-            workers__scrub_period_s=2 * DAY_S,
+            workers__scrub_period_s=DAY_S,
             workers__snapshot_period_s=12 * HOUR_S,
-            workers__audit_period_s=HOUR_S,
-            workers__health_period_s=900,
+            workers__audit_period_s=2 * HOUR_S,
+            workers__retention_period_s=6 * HOUR_S,
+            workers__health_period_s=HOUR_S,
             workers__snapshots_max=3,
             log__level="error",
         )
+
+    async def _open(self) -> Hive:
+        self._hive = hive = await super()._open()
+        for name in POLLING:
+            hive.workers.set_period(name, POLLS_S)
+        return hive
+
+    def _live(self, doing: Coroutine[Any, Any, None], dies_after: int | None) -> bool:
+        try:
+            return super()._live(doing, dies_after)
+        finally:
+            hive, self._hive = self._hive, None
+            self._count(hive.workers.status() if hive is not None else ())
+
+    def _count(self, workers: Iterable[WorkerStatus]) -> None:
+        for each in workers:
+            if each.name in COUNTED:
+                self.report.kept[each.name] = self.report.kept.get(each.name, 0) + each.done_units
 
     def next_death(self) -> int:
         """Every few days."""

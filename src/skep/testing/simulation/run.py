@@ -64,6 +64,8 @@ class Report:
     done: dict[str, int] = field(default_factory=dict)
     happened: dict[str, int] = field(default_factory=dict)
     """Failures, by kind, where a run counts them."""
+    kept: dict[str, int] = field(default_factory=dict)
+    """Units of work of the workers that keep files, where a run counts them."""
     failure: str | None = None
     tail: list[str] = field(default_factory=list)
 
