@@ -229,6 +229,17 @@ class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     payment_secret: EnvironmentOnly
 
 
+class MetadiskSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The door of published content."""
+
+    access: Literal["off", "accounts", "anyone"]
+    storage_bytes: Bytes
+    file_bytes: Annotated[int, Meta(ge=1, le=2**62)]
+    incoming_bytes: Bytes
+    outgoing_bytes: Bytes
+    passphrase: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What goes on in the background, and how gently."""
 
@@ -273,6 +284,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agents: AgentSettings
     ownership: OwnershipSettings
     credit: CreditSettings
+    metadisk: MetadiskSettings
     workers: WorkerSettings
     log: LogSettings
 

@@ -15,6 +15,12 @@ class Anonymous(Core):
         """A token that nobody else has; nothing is kept of it until it is given something."""
         return tokens.new_token()
 
+    async def token_account(self, token: str) -> tuple[str, bool]:
+        """What is kept of a token in place of it, and whether it has an account. Raises BadInput for no token."""
+        owner = accounts.token_owner(token)
+        there = await self._db.read(lambda tx: accounts.account(tx, "token", owner))
+        return owner, there is not None and there.closed_us is None
+
     async def token_balance(self, token: str) -> int:
         """The bytes of credit that a token has; 0 for what nobody has heard of."""
         try:

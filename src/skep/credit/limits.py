@@ -35,6 +35,8 @@ class InForce(NamedTuple):
     objects_max: int | None = None
     rate_bytes_s: int | None = None
     may_begin: bool = False
+    in_bytes: int | None = None
+    """What may come in, in a month: of accounts of the hive's own alone."""
 
 
 class Limits(NamedTuple):

@@ -24,7 +24,7 @@ from skep.credit.costs import FREE, Costs, Direction
 from skep.credit.journal import Journal, Used
 from skep.credit.limits import InForce
 from skep.credit.months import month_of
-from skep.credit.posting import Sum
+from skep.credit.posting import MonthUsage, Sum
 from skep.credit.records import AccountKind
 from skep.db import Database, RowExists, Transaction
 from skep.events.records import QuotaAlmostUsed
@@ -40,6 +40,7 @@ PURSE_BYTES = 64 << 20
 """Credit is set aside in steps of this, if there is so much."""
 STEP_BYTES = 1 << 20
 """A transfer of unknown length is let on in steps of this."""
+MONTHS_MAX = 1200
 TRIES = 5
 _log = get_logger("skep.meter")
 
@@ -48,21 +49,24 @@ class Payer:
     """Who pays, as this process knows them now."""
 
     __slots__ = (
-        "account_id", "asking", "free", "in_force", "known_s", "month", "next_s", "on_way", "posted_out", "reserved",
-        "unposted",
+        "account_id", "asking", "fixed", "free", "in_force", "known_s", "month", "next_s", "on_way", "on_way_in",
+        "posted_in", "posted_out", "reserved", "unposted", "unposted_in",
     )  # fmt: skip
 
-    def __init__(self, account_id: Id) -> None:
+    def __init__(self, account_id: Id, fixed: InForce | None = None) -> None:
         self.account_id = account_id
+        self.fixed = fixed
+        """What limits it, if that is not for its plan to say."""
         self.asking = asyncio.Lock()
         self.in_force = InForce()
         self.known_s = float("-inf")
         self.month = 0
-        self.posted_out = 0
+        self.posted_out = self.posted_in = 0
         self.unposted: dict[int, int] = {}
         """Bytes out by month that are in the journal and not in the database."""
-        self.on_way = 0
-        """Bytes out that were let on and have not passed yet."""
+        self.unposted_in: dict[int, int] = {}
+        self.on_way = self.on_way_in = 0
+        """Bytes that were let on and have not passed yet."""
         self.free = 0
         """What is in the purse and not spent."""
         self.reserved = 0
@@ -75,9 +79,22 @@ class Payer:
         return self.posted_out + self.unposted.get(self.month, 0) + self.on_way
 
     @property
+    def used_in(self) -> int:
+        """Bytes in of this month, those on their way included."""
+        return self.posted_in + self.unposted_in.get(self.month, 0) + self.on_way_in
+
+    def let_on(self, direction: Direction, size_bytes: int) -> None:
+        """So many bytes more are on their way, or less."""
+        if direction == "out":
+            self.on_way += size_bytes
+        else:
+            self.on_way_in += size_bytes
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
-        return not self.on_way and not self.reserved and not self.free and not any(self.unposted.values())
+        waits = any(self.unposted.values()) or any(self.unposted_in.values()) or self.on_way or self.on_way_in
+        return not waits and not self.reserved and not self.free
 
 
 class Meter:
@@ -103,7 +120,7 @@ class Meter:
         self._default_plan = default_plan
         self._tell = tell
         self._journal: Journal | None = None
-        self._payers: OrderedDict[tuple[str, Id], Payer] = OrderedDict()
+        self._payers: OrderedDict[tuple[str, str], Payer] = OrderedDict()
         self._by_account: dict[Id, Payer] = {}
         self._sums: dict[tuple[Id, int], Sum] = {}
         self._records = 0
@@ -120,20 +137,52 @@ class Meter:
 
         Raises TrafficExceeded, CreditExhausted.
         """
-        payer = await self._payer("user" if kind == "personal" else "group", owner_id)
-        passage = Passage(self, payer, direction, is_near)
+        payer_kind: AccountKind = "user" if kind == "personal" else "group"
+        return await self.admit_account(payer_kind, owner_id.hex(), direction, size_bytes, is_near=is_near)
+
+    async def admit_account(
+        self,
+        kind: AccountKind,
+        owner: str,
+        direction: Direction,
+        size_bytes: int | None,
+        *,
+        is_near: bool = False,
+    ) -> Passage:
+        """Let so many bytes pass for an account, made if it is not there. Raises TrafficExceeded, CreditExhausted."""
+        return await self._passage(await self._payer(kind, owner), direction, size_bytes, self.costs, is_near)
+
+    async def admit_system(self, name: str, limits: InForce, direction: Direction, size_bytes: int | None) -> Passage:
+        """Let so many bytes pass for an account of the hive's own, which costs nothing. Raises TrafficExceeded."""
+        return await self._passage(await self._payer("system", name, limits), direction, size_bytes, FREE, False)
+
+    async def _passage(
+        self, payer: Payer, direction: Direction, size_bytes: int | None, costs: Costs, is_near: bool
+    ) -> Passage:
+        passage = Passage(self, payer, direction, is_near, costs)
         await passage.reserve(STEP_BYTES if size_bytes is None else size_bytes)
         return passage
 
+    async def used_of_system(self, name: str, limits: InForce) -> tuple[MonthUsage, MonthUsage]:
+        """What passed for an account of the hive's own: in all, and in this month; unposted bytes of here included."""
+        payer = await self._payer("system", name, limits)
+        months = await self._db.read(lambda tx: posting.usage_of(tx, payer.account_id, MONTHS_MAX))
+        total_in, total_out = sum(one.in_bytes for one in months), sum(one.out_bytes for one in months)
+        this = next((one for one in months if one.month == payer.month), MonthUsage(payer.month, 0, 0, 0, 0))
+        more_in, more_out = payer.unposted_in.get(payer.month, 0), payer.unposted.get(payer.month, 0)
+        return (
+            MonthUsage(0, total_in + more_in, total_out + more_out, 0, 0),
+            MonthUsage(this.month, this.in_bytes + more_in, this.out_bytes + more_out, this.requests, 0),
+        )
+
     async def reserve(self, payer: Payer, direction: Direction, size_bytes: int, cost: int) -> None:
         """Set traffic and credit aside, or raise TrafficExceeded, CreditExhausted and set nothing aside."""
-        limit = payer.in_force.traffic_bytes
+        used, limit = payer.used_in, payer.in_force.in_bytes
         if direction == "out":
-            if limit is not None and payer.used_out + size_bytes > limit:
-                raise TrafficExceeded(
-                    f"the traffic of this month is used up: {payer.used_out} of {limit} bytes", limit_bytes=limit
-                )
-            payer.on_way += size_bytes
+            used, limit = payer.used_out, payer.in_force.traffic_bytes
+        if limit is not None and used + size_bytes > limit:
+            raise TrafficExceeded(f"the traffic of this month is used up: {used} of {limit} bytes", limit_bytes=limit)
+        payer.let_on(direction, size_bytes)
         if not cost:
             return
         try:
@@ -141,7 +190,7 @@ class Meter:
                 await self._fill_purse(payer, cost)
             payer.reserved += cost
         except BaseException:
-            payer.on_way -= size_bytes if direction == "out" else 0
+            payer.let_on(direction, -size_bytes)
             raise
 
     async def _fill_purse(self, payer: Payer, cost: int) -> None:
@@ -176,8 +225,8 @@ class Meter:
             _log.error("the meter's journal takes no more", error=str(error))
             return
         payer.free -= cost
-        if is_out:
-            payer.unposted[month] = payer.unposted.get(month, 0) + size_bytes
+        waiting = payer.unposted if is_out else payer.unposted_in
+        waiting[month] = waiting.get(month, 0) + size_bytes
         key = payer.account_id, month
         there = self._sums.get(key, Sum())
         self._sums[key] = Sum(
@@ -200,14 +249,14 @@ class Meter:
 
     # --- who pays ---------------------------------------------------------------------------
 
-    async def _payer(self, kind: AccountKind, owner_id: Id) -> Payer:
-        """The payer, known freshly enough."""
-        payer = self._payers.get((kind, owner_id))
+    async def _payer(self, kind: AccountKind, owner: str, fixed: InForce | None = None) -> Payer:
+        """The payer, known freshly enough. ``fixed``: what limits it, whatever its plan."""
+        payer = self._payers.get((kind, owner))
         now_us = self._clock.now_us()
         if payer is None:
-            account_id = await self._write(lambda tx: accounts.opened(tx, kind, owner_id.hex()).id)
-            payer = self._payers.get((kind, owner_id)) or Payer(account_id)
-            self._payers[kind, owner_id] = self._by_account[account_id] = payer
+            account_id = await self._write(lambda tx: accounts.opened(tx, kind, owner).id)
+            payer = self._payers.get((kind, owner)) or Payer(account_id, fixed)
+            self._payers[kind, owner] = self._by_account[account_id] = payer
             self._forget_some()
         stale = self._clock.monotonic_s() - payer.known_s > FRESH_S or payer.month != month_of(now_us)
         if stale:
@@ -217,14 +266,15 @@ class Meter:
         return payer
 
     async def _look_at(self, payer: Payer, month: int) -> None:
-        def look(tx: Transaction) -> tuple[InForce, int]:
-            found = limits.in_force(tx, payer.account_id, self._default_plan)
-            return found, posting.month_usage(tx, payer.account_id, month).out_bytes
+        def look(tx: Transaction) -> tuple[InForce, MonthUsage]:
+            found = payer.fixed or limits.in_force(tx, payer.account_id, self._default_plan)
+            return found, posting.month_usage(tx, payer.account_id, month)
 
         in_force, posted = await self._db.read(look)
         if in_force.may_begin:
             in_force = await self._write(lambda tx: limits.begun(tx, payer.account_id, self._default_plan))
-        payer.in_force, payer.posted_out, payer.month = in_force, posted, month
+        payer.in_force, payer.month = in_force, month
+        payer.posted_in, payer.posted_out = posted.in_bytes, posted.out_bytes
         payer.known_s = self._clock.monotonic_s()
 
     def _forget_some(self) -> None:
@@ -306,11 +356,13 @@ class Meter:
         payer = self._by_account.get(account_id)
         if payer is None:
             return
-        payer.unposted[month] = payer.unposted.get(month, 0) - one.out_bytes
-        if not payer.unposted[month]:
-            del payer.unposted[month]
+        for waiting, posted in ((payer.unposted, one.out_bytes), (payer.unposted_in, one.in_bytes)):
+            waiting[month] = waiting.get(month, 0) - posted
+            if not waiting[month]:
+                del waiting[month]
         if month == payer.month:
             payer.posted_out += one.out_bytes
+            payer.posted_in += one.in_bytes
 
     async def _warn(self, sums: posting.Sums) -> None:
         for account_id in {account_id for account_id, _ in sums}:
@@ -359,10 +411,11 @@ class Meter:
 class Passage:
     """One transfer on its way: what was let on, and what has passed."""
 
-    __slots__ = ("_cost", "_direction", "_is_near", "_meter", "_payer", "_reserved", "passed_bytes")
+    __slots__ = ("_cost", "_costs", "_direction", "_is_near", "_meter", "_payer", "_reserved", "passed_bytes")
 
-    def __init__(self, meter: Meter, payer: Payer, direction: Direction, is_near: bool) -> None:
+    def __init__(self, meter: Meter, payer: Payer, direction: Direction, is_near: bool, costs: Costs) -> None:
         self._meter = meter
+        self._costs = costs
         self._payer = payer
         self._direction: Direction = direction
         self._is_near = is_near
@@ -372,7 +425,7 @@ class Passage:
 
     async def reserve(self, size_bytes: int) -> None:
         """Have so many bytes more let on. Raises TrafficExceeded, CreditExhausted."""
-        whole = self._meter.costs.of(self._direction, self._reserved + size_bytes, is_near=self._is_near)
+        whole = self._costs.of(self._direction, self._reserved + size_bytes, is_near=self._is_near)
         await self._meter.reserve(self._payer, self._direction, size_bytes, whole - self._cost)
         self._reserved += size_bytes
         self._cost = whole
@@ -388,11 +441,10 @@ class Passage:
     def end(self, *, counts: bool = True) -> None:
         """The transfer is over. ``counts`` False: it failed, and its credit is given back; traffic is traffic."""
         payer, meter = self._payer, self._meter
-        if self._direction == "out":
-            payer.on_way -= self._reserved
+        payer.let_on(self._direction, -self._reserved)
         payer.reserved -= self._cost
         self._reserved = self._cost = 0
         if self.passed_bytes:
-            cost = meter.costs.of(self._direction, self.passed_bytes, is_near=self._is_near) if counts else 0
+            cost = self._costs.of(self._direction, self.passed_bytes, is_near=self._is_near) if counts else 0
             meter.passed(payer, self._direction, self.passed_bytes, cost)
         self.passed_bytes = 0

@@ -307,6 +307,23 @@ held_chunks = _table(
     _column("created_us", INT),
     clustered=True,
 )
+# Encrypted content that whoever has its hash may read (/api/upload, /api/download/).
+published = _table(
+    "published",
+    _column("hash", HASH, primary_key=True),  # SHA-256 of the encrypted bytes
+    _column("object_id", ID, unique=True),
+    _column("name", KEYTEXT),
+    _column("key_check", HASH),
+    _column("created_us", INT),
+    clustered=True,
+)
+published_room = _table(
+    "published_room",
+    _column("id", SHORT, primary_key=True),  # all
+    _column("used_bytes", INT),
+    _column("files", INT),
+    clustered=True,
+)
 # What was said of where content may lie.
 placements = _table(
     "placements",

@@ -183,7 +183,7 @@ async def open_hive(
         live = await open_live(settings, clock, db, keys, auth, hub, journal, identity.hive_id, closing)
         ground = Ground(
             settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
-            hub=hub, journal=journal, services=services, live=live,
+            meter=meter, hub=hub, journal=journal, services=services, live=live,
         )  # fmt: skip
         trouble = _Readiness(stores)
         edge = _front(ground, workers, facts, trouble)

@@ -16,8 +16,10 @@ from skep.base.clock import Clock
 from skep.base.errors import SkepError
 from skep.base.limits import FairGate
 from skep.base.settings import Settings
+from skep.credit.meter import Meter
 from skep.crypto.keys import HiveKeys
 from skep.db import Database
+from skep.durability.published import Publisher
 from skep.events import Hub, Journal
 from skep.filesystem import Filesystem
 from skep.frontends.accounts.app import accounts_app
@@ -33,6 +35,9 @@ from skep.frontends.blocks.services import BlocksGround
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
+from skep.frontends.metadisk.app import PATHS as METADISK_PATHS
+from skep.frontends.metadisk.app import metadisk_app
+from skep.frontends.metadisk.services import MetadiskGround
 from skep.frontends.oidc.app import METADATA, OidcApp
 from skep.frontends.oidc.exchange import OidcGround
 from skep.frontends.s3.app import S3App
@@ -47,6 +52,8 @@ from skep.frontends.webdav.roots import OWN, SPACES
 from skep.frontends.webdav.services import PAGE as DAV_PAGE
 from skep.frontends.webdav.services import DavServices
 
+SPOOL_DIRECTORY = "spool"
+"""In the data directory: uploads of the MetaDisk door that are not whole yet."""
 DOOR = "skep.door"
 """Where a request's scope names the door whose own port it came to."""
 
@@ -61,6 +68,7 @@ class Ground:
     keys: HiveKeys
     auth: Auth
     filesystem: Filesystem
+    meter: Meter
     hub: Hub
     journal: Journal
     services: Services
@@ -284,6 +292,35 @@ def _blocks(ground: Ground) -> App:
     )
 
 
+def _metadisk(ground: Ground) -> dict[str, App]:
+    """The door of published content by what its paths begin with; nothing where it is closed."""
+    chosen, limits, services = ground.settings.metadisk, ground.services.limits, ground.services
+    if chosen.access == "off":
+        return {}
+    app = metadisk_app(
+        MetadiskGround(
+            auth=ground.auth,
+            credit=services.credit,
+            meter=ground.meter,
+            publisher=Publisher(ground.db, services.chunks, chosen.storage_bytes),
+            uploads=services.uploads,
+            access=chosen.access,
+            passphrase=chosen.passphrase,
+            public_url=ground.settings.server.public_url,
+            spool=ground.settings.data_path() / SPOOL_DIRECTORY,
+            head_bytes=limits.head_bytes,
+            file_bytes=chosen.file_bytes,
+            storage_bytes=chosen.storage_bytes,
+            incoming_bytes=chosen.incoming_bytes,
+            outgoing_bytes=chosen.outgoing_bytes,
+            idle_timeout_s=limits.idle_timeout_s,
+            facts=services.facts,
+            free_bytes=lambda: _free_bytes(services),
+        )
+    )
+    return dict.fromkeys(METADISK_PATHS, app)
+
+
 _BELOW: Mapping[str, Callable[[Ground], App]] = {f"{BLOCKS_ROOT}/": _blocks}
 
 
@@ -298,5 +335,5 @@ def open_doors(ground: Ground) -> Doors:
         {SEGMENT: page, **{segment: build(ground) for segment, build in _BUILDERS.items()}},
         {**page.paths, **{path: build(ground) for path, build in _AT_PATHS.items()}},
         rest=api_app(ground.services),
-        below={start: build(ground) for start, build in _BELOW.items()},
+        below={**{start: build(ground) for start, build in _BELOW.items()}, **_metadisk(ground)},
     )

@@ -27,6 +27,11 @@ _REPAIRS = prepared(
         sa.func.coalesce(sa.func.sum(sa.case((_WITHOUT_SPARE, 1), else_=0)), 0),
     )
 )
+_REPAIR_BYTES = prepared(
+    sa.select(sa.func.coalesce(sa.func.sum(s.packs.c.size_bytes), 0)).join_from(
+        s.repairs, s.packs, s.packs.c.id == s.repairs.c.pack_id
+    )
+)
 _SPACES = prepared(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(s.spaces.c.used_bytes), 0)))
 _PACKS = prepared(
     sa.select(
@@ -73,6 +78,7 @@ def _look(tx: Transaction) -> dict[str, Any]:
     packed, live, chunks, degraded = (int(value) for value in tx.rows(_PACKS)[0])
     lost, short, deferred, bare = (int(value) for value in tx.rows(_REPAIRS)[0])
     facts |= {
+        "repair_backlog_bytes": int(tx.value(_REPAIR_BYTES) or 0),
         "lost_packs": lost,
         "packs_short_of_shards": short,
         "packs_without_spare": bare,
