@@ -8,13 +8,13 @@ by the edge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from skep.auth import Auth
 from skep.base.clock import Clock
 from skep.base.errors import SkepError
-from skep.base.limits import FairGate
+from skep.base.limits import FairGate, Shares
 from skep.base.settings import Settings
 from skep.credit.meter import Meter
 from skep.crypto.keys import HiveKeys
@@ -28,9 +28,9 @@ from skep.frontends.agents.door import LINK_PATH, AgentDoor
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
 from skep.frontends.blocks.app import ROOT as BLOCKS_ROOT
-from skep.frontends.blocks.app import BlocksApp
+from skep.frontends.blocks.app import SOCKETS, BlocksApp
 from skep.frontends.blocks.callers import OwnCallers
-from skep.frontends.blocks.news import News
+from skep.frontends.blocks.news import LISTENERS_MAX, News
 from skep.frontends.blocks.services import BlocksGround
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
@@ -75,7 +75,16 @@ class Ground:
     live: LiveApp
 
 
-STREAMS = frozenset((*PATHS, LINK_PATH))
+class _Streams:
+    """Single paths, and all below those of the block API's WebSockets."""
+
+    _single = frozenset((*PATHS, LINK_PATH))
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._single or (isinstance(path, str) and path.startswith(SOCKETS))
+
+
+STREAMS: Container[str] = _Streams()
 """Paths whose answers may last for hours."""
 
 
@@ -278,13 +287,16 @@ def _blocks(ground: Ground) -> App:
         each_max=max(1, blocks.transfers // 2),
         wait_s=ground.settings.limits.wait_s,
     )
+    news = News()
+    ground.live.streams.at_stop.append(news.end)
     return BlocksApp(
         BlocksGround(
             filesystem=ground.filesystem,
             clock=ground.clock,
             callers=OwnCallers(ground.auth),
-            news=News(),
+            news=news,
             transfers=transfers,
+            sockets=Shares("listeners", LISTENERS_MAX, each_max=LISTENERS_MAX // 8),
             head_bytes=limits.head_bytes,
             body_bytes=min(limits.body_bytes, blocks.max_body_bytes),
             idle_timeout_s=limits.idle_timeout_s,

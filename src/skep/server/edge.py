@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from functools import partial
 from typing import Any
 
@@ -129,7 +129,7 @@ class Edge:
         proxies: Proxies,
         head_limit_bytes: int,
         unlimited: frozenset[str],
-        streams: frozenset[str] = frozenset(),
+        streams: Container[str] = frozenset(),
         origins: frozenset[str] = frozenset(),
         log_requests: str = "all",
         refuse: Refuse | None = None,

@@ -134,7 +134,8 @@ async def open_socket(
         first = await socket.sent()
         if first["type"] == "websocket.http.response.start":
             body = (await socket.sent())["body"]
-            raise Refused(first["status"], json.loads(body))
+            is_json = (b"content-type", b"application/problem+json") in first["headers"]
+            raise Refused(first["status"], json.loads(body) if is_json else {"code": body.decode()})
         assert first["type"] == "websocket.accept", first
         socket.subprotocol = first["subprotocol"]
         yield socket

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from skep.base.errors import ClientGone, Denied, SkepError
+from skep.base.errors import ClientGone, Denied, NotFound, SkepError
 from skep.base.logs import get_logger
 from skep.frontends.blocks.call import BlockCall
 from skep.frontends.blocks.callers import writable_by
@@ -17,6 +17,7 @@ from skep.frontends.blocks.post_file import post_file
 from skep.frontends.blocks.prefixes import get_prefixes, post_prefix
 from skep.frontends.blocks.quota import get_quota
 from skep.frontends.blocks.services import BlocksGround
+from skep.frontends.blocks.socket import serve_socket
 from skep.frontends.common.answers import AnswerBroken, send_bytes
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.frontends.common.body import Body
@@ -25,8 +26,10 @@ from skep.frontends.common.request import client_of
 
 log = get_logger("skep.blocks")
 ROOT = "/api/v0"
+SOCKETS = f"{ROOT}/websocket/"
 DRAIN_BYTES, DRAIN_S = 256 * 1024, 2.0
 _FILE = re.compile(r"/files/(?P<prefix>[\d\w-]{1,36})/(?P<path>[/\d\w-]{1,4000})")
+_SOCKET = re.compile(r"/websocket/(?P<prefix>[\d\w-]{1,36})(?:/(?P<path>[/\d\w-]{1,4000})?)?")
 _USER: Mapping[str, Mapping[str, Callable[[BlockCall], Awaitable[None]]]] = {
     "/prefix/": {"POST": post_prefix, "GET": get_prefixes},
     "/quota/": {"GET": get_quota},
@@ -40,6 +43,9 @@ class BlocksApp:
         self._ground = ground
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         call = self._call(scope, receive, send)
         try:
             await self._answer(call, scope["path"].removeprefix(ROOT))
@@ -57,6 +63,13 @@ class BlocksApp:
             log.exception("bug", path=scope["path"])
             await self._fail(call, Refusal(500, "Internal server error"), error)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["route"] = f"{ROOT}/websocket"
+        found = _SOCKET.fullmatch(scope["path"].removeprefix(ROOT))
+        if found is None:
+            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}.")
+        await serve_socket(self._ground, scope, receive, send, found["prefix"], found["path"] or "")
+
     async def _answer(self, call: BlockCall, path: str) -> None:
         found = _FILE.fullmatch(path)
         if found is not None:
@@ -64,6 +77,8 @@ class BlocksApp:
             call.scope["state"]["route"] = f"{ROOT}/files"
             await _file(call)
             return
+        if _SOCKET.fullmatch(path):
+            raise Refusal(426, "Upgrade Required", (("upgrade", "websocket"), ("connection", "upgrade")))
         verbs = _USER.get(path)
         if verbs is None:
             raise Refusal(404, "Not Found")

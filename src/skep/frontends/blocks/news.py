@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from skep.base.errors import LimitReached
+from skep.base.errors import LimitReached, ShuttingDown
 
 WAITING_MAX = 256
 LISTENERS_MAX = 4_096
@@ -69,6 +69,8 @@ class News:
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
         self._count = 0
+        self.ended = False
+        """Nobody hears anything any more."""
         self.told = 0
         """Changes so far."""
 
@@ -79,7 +81,9 @@ class News:
 
     @contextmanager
     def listening(self, subject: str) -> Iterator[Listener]:
-        """Listen to ``<prefix>/<path>``, or to ``<prefix>``. Raises LimitReached."""
+        """Listen to ``<prefix>/<path>``, or to ``<prefix>``. Raises LimitReached, ShuttingDown."""
+        if self.ended:
+            raise ShuttingDown("the hive is stopping: connect again when it is back")
         there = self._listeners.get(subject, set())
         if self._count >= LISTENERS_MAX or len(there) >= LISTENERS_OF_ONE_MAX:
             raise LimitReached("too many listen already: try again later")
@@ -105,7 +109,8 @@ class News:
                 listener.tell(happening)
 
     def end(self) -> None:
-        """Send everybody away."""
+        """Send everybody away; nobody may listen any more."""
+        self.ended = True
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skep.base.clock import Clock
-from skep.base.limits import FairGate
+from skep.base.limits import FairGate, Shares
 from skep.filesystem import Filesystem
 from skep.frontends.blocks.callers import Callers
 from skep.frontends.blocks.news import News
@@ -23,6 +23,8 @@ class BlocksGround:
     """Who wants to hear of changes."""
     transfers: FairGate
     """How many large uploads run at once."""
+    sockets: Shares
+    """Listeners of one address, and of all."""
     head_bytes: int
     body_bytes: int
     """The largest file."""

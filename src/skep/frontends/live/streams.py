@@ -9,6 +9,7 @@ What always holds:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -254,6 +255,8 @@ class Streams:
         self._open: set[Stream] = set()
         self._of_user: dict[Id, set[Stream]] = {}
         self._ticker: asyncio.Task[None] | None = None
+        self.at_stop: list[Callable[[], None]] = []
+        """Told when the streams stop: other doors with connections that would last for hours."""
         hub.listen(self)
 
     def __len__(self) -> int:
@@ -323,6 +326,8 @@ class Streams:
         """Tell every stream to end and its client to come back; new ones are turned away."""
         self.stopping = True
         self._hub.leave(self)
+        for tell in self.at_stop:
+            tell()
         for stream in self._open:
             stream.news.set()
         if self._ticker is not None:
