@@ -205,9 +205,14 @@ class Pushes:
         tree = self._stacks / wanted.stack / f".src-{secrets.token_hex(6)}"
         try:
             await asyncio.to_thread(tree.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
-            await self._repositories.checkout(wanted.stack, wanted.new, tree, wanted.quarantine)
-            stack = await asyncio.to_thread(declared, tree, wanted.stack)
-            await self._repositories.keep(wanted.stack, wanted.new, wanted.quarantine)
+            keeping = asyncio.ensure_future(self._repositories.keep(wanted.stack, wanted.new, wanted.quarantine))
+            try:
+                await self._repositories.checkout(wanted.stack, wanted.new, tree, wanted.quarantine)
+                stack = await asyncio.to_thread(declared, tree, wanted.stack)
+            finally:  # what is refused is let go of by whoever settles the push
+                (kept,) = await asyncio.gather(keeping, return_exceptions=True)
+            if isinstance(kept, BaseException):
+                raise kept
             await save(self._store, f"pushes/{wanted.stack}", Pending(wanted.stack, wanted.ref, wanted.old, wanted.new))
             verdict = await self._launches.deploy(
                 Request(stack=stack, tree=tree, revision=wanted.new, by=wanted.by), self._teller(tell)

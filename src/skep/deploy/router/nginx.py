@@ -21,6 +21,8 @@ from skep.deploy.shell.records import Command
 
 _RELOAD_WAIT_S = 10.0
 _POLL_S = 0.1
+_LOOK_S = 0.05
+"""Between two looks at the workers of a reload: a wait of 0.03 s and the look itself."""
 _STATE = "sites.json"
 
 # $1: our folder. Masters and workers by their parent, which is the only sure sign whose they are.
@@ -36,23 +38,61 @@ shift
 rm -rf staged
 cp -a stacks staged
 for change in "$@"; do
+    name=${change#?}
     case $change in
-        +*) mv -f "incoming-${change#+}" "staged/${change#+}.conf" ;;
-        -*) rm -f "staged/${change#-}.conf" ;;
+        +*) head -c "${name#*:}" > "staged/${name%%:*}.conf" ;;
+        -*) rm -f "staged/$name.conf" ;;
     esac
+    [ "${change#-}" != "$change" ] || [ "$(wc -c < "staged/${name%%:*}.conf")" -eq "${name#*:}" ] || exit 74
 done
 nginx -t -q -p "$folder" -c staged.conf
 """
+"""Standard input: the new files, one after the other; $2…: ``+STACK:BYTES`` or ``-STACK``."""
 _TAKE = """set -e
-cd "$1"
-shift
+folder=$1 limit=$2 state=$3
+cd "$folder"
+shift 3
+head -c "$state" > .sites.json.new
+[ "$(wc -c < .sites.json.new)" -eq "$state" ] || exit 74
 for change in "$@"; do
+    name=${change#?}
     case $change in
-        +*) mv -f "staged/${change#+}.conf" "stacks/${change#+}.conf" ;;
-        -*) rm -f "stacks/${change#-}.conf" ;;
+        +*) mv -f "staged/${name%%:*}.conf" "stacks/${name%%:*}.conf" ;;
+        -*) rm -f "stacks/$name.conf" ;;
     esac
 done
-sync stacks 2>/dev/null || sync
+sync stacks .sites.json.new 2>/dev/null || sync
+mv -f .sites.json.new sites.json
+"""
+_RELOAD = """
+taking() {
+    ps -o pid=,args= --ppid "$(cat "$folder/nginx.pid")" | grep 'worker process' | grep -v 'shutting down' |
+        awk '{ print $1 }' || true
+}
+before=
+[ ! -e "$folder/nginx.pid" ] || before=$(taking)
+if [ -z "$before" ]; then
+    nginx -p "$folder" -c nginx.conf
+    exit 0
+fi
+nginx -p "$folder" -c nginx.conf -s reload
+looks=0
+while [ "$looks" -lt "$limit" ]; do
+    now=$(taking)
+    old=
+    for pid in $now; do
+        for known in $before; do [ "$pid" != "$known" ] || old=yes; done
+    done
+    [ -z "$now" ] || [ -n "$old" ] || exit 0
+    sleep 0.03
+    looks=$((looks + 1))
+done
+exit 75
+"""
+"""$limit: how many looks at the workers; 75: the old ones still take requests."""
+_NOT_TAKEN = 75
+_HERE = """set -e
+folder=$1 limit=$2
 """
 
 
@@ -214,47 +254,48 @@ class NginxRouter:
             if last is not None:
                 return dict.fromkeys(changed, last)
         self._settled.difference_update(good)
-        await self._shell(_TAKE, *(_sign(stack, changed[stack]) for stack in good))
         for stack in good:
             if changed[stack]:
                 self._sites[stack] = changed[stack]
             else:
                 self._sites.pop(stack, None)
-        await self._save()
-        await self._reload()
+        state = msgspec.json.encode(self._sites)
+        signs = (self._sign(stack, changed[stack])[0] for stack in good)
+        await self._reload(_TAKE, state, *signs)
         self._settled.update(good)
         return refused
 
     async def _refusal(self, changes: Mapping[str, tuple[Site, ...]], stacks: Sequence[str]) -> SkepError | None:
         """nginx's words about these changes on a staged copy; None when it takes them."""
-        for stack in stacks:
-            if changes[stack]:
-                text = stack_config(stack, changes[stack], folder=self._folder, **self._ports)
-                await self._runner.put(text.encode(), f"{self._folder}/incoming-{stack}")
+        signs, texts = zip(*(self._sign(stack, changes[stack]) for stack in stacks), strict=True)
         try:
-            await self._shell(_TEST, *(_sign(stack, changes[stack]) for stack in stacks))
+            await self._shell(_TEST, *signs, stdin=b"".join(texts))
         except CommandFailed as error:
             return error
         return None
 
-    async def _reload(self) -> None:
-        """Have new workers with the new files, and see that they are there. Raises TimedOut."""
-        before = {worker.pid for worker in await self.workers() if not worker.leaving}
-        if not before:
-            await self._nginx()
-            return
-        await self._shell('nginx -p "$1" -c nginx.conf -s reload')
-        deadline_s = self._clock.monotonic_s() + _RELOAD_WAIT_S
-        while True:
-            taking = {worker.pid for worker in await self.workers() if not worker.leaving}
-            if taking and not taking & before:
-                return
-            if self._clock.monotonic_s() >= deadline_s:
-                raise TimedOut(
-                    f"nginx on {self._runner.host} did not take its new files within {_RELOAD_WAIT_S:g} s: "
-                    f"see {self._folder}/logs/error.log there"
-                )
-            await self._clock.sleep(_POLL_S)
+    async def _reload(self, before: str = "", state: bytes = b"", *signs: str) -> None:
+        """Have new workers with the new files, and see that they are there. Raises TimedOut.
+
+        ``before`` is what is to be done first, by the same command: each is a way to the host and back.
+        """
+        looks = str(int(_RELOAD_WAIT_S / _LOOK_S))
+        try:
+            await self._shell((before or _HERE) + _RELOAD, looks, str(len(state)), *signs, stdin=state)
+        except CommandFailed as error:
+            if error.details.get("exit_code") != _NOT_TAKEN:
+                raise
+            raise TimedOut(
+                f"nginx on {self._runner.host} did not take its new files within {_RELOAD_WAIT_S:g} s: "
+                f"see {self._folder}/logs/error.log there"
+            ) from None
+
+    def _sign(self, stack: str, sites: Sequence[Site]) -> tuple[str, bytes]:
+        """A change as our scripts take it, and the new file."""
+        if not sites:
+            return f"-{stack}", b""
+        text = stack_config(stack, sites, folder=self._folder, **self._ports).encode()
+        return f"+{stack}:{len(text)}", text
 
     # --- Small change -------------------------------------------------------------------------
 
@@ -269,15 +310,8 @@ class NginxRouter:
         if found.ok:
             self._sites = msgspec.json.decode(found.stdout, type=dict[str, tuple[Site, ...]])
 
-    async def _save(self) -> None:
-        await self._runner.put(msgspec.json.encode(self._sites), f"{self._folder}/{_STATE}")
-
-    async def _shell(self, script: str, *arguments: str) -> str:
-        return (await self._runner.run(Command.shell(script, self._folder, *arguments))).text
-
-
-def _sign(stack: str, sites: Sequence[Site]) -> str:
-    return f"+{stack}" if sites else f"-{stack}"
+    async def _shell(self, script: str, *arguments: str, stdin: bytes = b"") -> str:
+        return (await self._runner.run(Command.shell(script, self._folder, *arguments, stdin=stdin))).text
 
 
 def _pass_on(done: asyncio.Future[None], earlier: asyncio.Future[None]) -> None:

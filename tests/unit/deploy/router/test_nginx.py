@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from skep.base.errors import AlreadyExists, BadInput, CommandFailed, HostUnavailable
@@ -196,7 +197,7 @@ async def test_a_new_router_takes_over_what_runs(router: NginxRouter, tmp_path: 
 
 
 class Cut(LocalRunner):
-    """A runner on which nothing happens any more from the first outward step that is about this word on."""
+    """A runner on which nothing happens any more from the first line of a script on that has this word in it."""
 
     def __init__(self, word: str = "") -> None:
         super().__init__()
@@ -209,6 +210,11 @@ class Cut(LocalRunner):
             raise HostUnavailable("the connection is gone")
 
     async def run(self, command: Command, *, check: bool = True) -> Result:
+        script = command.argv[2] if command.argv[:2] == ("sh", "-c") else ""
+        if self.word and self.word in script and not self.is_cut:
+            done = script[: script.rindex("\n", 0, script.index(self.word)) + 1]
+            argv = (*command.argv[:2], done, *command.argv[3:])
+            await super().run(msgspec.structs.replace(command, argv=argv), check=False)
         self._step(" ".join(command.argv))
         return await super().run(command, check=check)
 
@@ -217,7 +223,7 @@ class Cut(LocalRunner):
         await super().put(content, path, mode=mode)
 
 
-@pytest.mark.parametrize("word", ['mv -f "staged/', "sites.json", "-s reload"])
+@pytest.mark.parametrize("word", ['mv -f "staged/', "mv -f .sites.json.new", "-s reload"])
 @pytest.mark.parametrize("is_killed", [True, False])
 async def test_a_change_that_was_cut_off_is_taken_back(
     router: NginxRouter, tmp_path: Path, word: str, is_killed: bool

@@ -126,6 +126,7 @@ class ProcessEngine:
         self._address = address
         self._python = python
         self._installing = asyncio.Lock()
+        self._shipping: dict[str, asyncio.Lock] = {}
         self._installed = False
         self._lasting = LastingHelper(runner) if lasting else None
 
@@ -230,6 +231,15 @@ class ProcessEngine:
                 f"{image.ref} is no tree of files: the process engine runs programs, say run and not container"
             )
         digest = image.ref.removeprefix(TREE_PREFIX)
+        lock = self._shipping.setdefault(digest, asyncio.Lock())  # what two slices need goes there once
+        try:
+            async with lock:
+                return await self._shipped(image, digest)
+        finally:
+            if not lock.locked():
+                self._shipping.pop(digest, None)
+
+    async def _shipped(self, image: Image, digest: str) -> Shipped:
         if await self._run(bool, self._command("has", checked_id(digest))):
             return Shipped(ref=image.ref, sent_bytes=0)
         if image.archive is None:

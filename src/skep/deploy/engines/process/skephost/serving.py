@@ -4,9 +4,10 @@
     {"cancel": 7}\n                                end that verb, as if its own process was killed
 
 It answers ``{"id": 7, "code": 0, "size": 230}\n`` and 230 bytes: what the verb wrote, and its exit code. Its first
-line is ``{"ready": true}``. Each verb runs in a process of its own, forked from this one, which has read all modules
-already: it can wait, be killed, and start supervisors, without anybody else waiting. When HQ goes away the verbs that
-run come to their end, and this ends at once; after a long silence too, because a cut line may look like one.
+line is ``{"ready": true}``. A look that waits for nobody is answered at once; any other verb runs in a process of its
+own, forked from this one, which has read all modules already: it can wait, be killed, and start supervisors, without
+anybody else waiting. When HQ goes away the verbs that run come to their end, and this ends at once; after a long
+silence too, because a cut line may look like one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 LINE_MAX_BYTES = 64 << 10
 BODY_MAX_BYTES = 4 << 20
@@ -30,6 +31,8 @@ SILENCE_MAX_S = 600.0
 """Over this without an order and with no verb running it ends. HQ gives a session up well before."""
 
 Run = Callable[[list[str]], int]
+Quick = Callable[[list[str], bytes], Optional[bytes]]
+"""What a verb says that needs no waiting; None: it needs a process of its own."""
 
 
 class Verb:
@@ -44,8 +47,9 @@ class Verb:
 class Server:
     """Orders in, answers out, until the input ends."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, quick: Quick) -> None:
         self.run = run
+        self.quick = quick
         self.rest = b""
         self.verbs: dict[int, Verb] = {}
 
@@ -94,7 +98,11 @@ class Server:
             self.begin(order["id"], order["words"], rest[:size])
 
     def begin(self, id: int, words: list[str], body: bytes) -> None:
-        """Start a verb."""
+        """Start a verb, or do it here if it is a look that waits for nobody."""
+        said_at_once = self.quick(words, body)
+        if said_at_once is not None:
+            self.answer(id, 0, said_at_once)
+            return
         if len(self.verbs) >= VERBS_MAX:
             self.answer(id, 1, b"this host does too much at once")
             return
