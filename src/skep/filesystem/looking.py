@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import count as count_from
 from typing import TYPE_CHECKING, TypeVar
 
-from skep.base.errors import BadInput, InvalidCursor, InvalidSize, NodeNotFound, SpaceNotFound
+from skep.base.errors import BadInput, Forbidden, InvalidCursor, InvalidSize, NodeNotFound, SpaceNotFound
 from skep.base.ids import Id, id_text
 from skep.chunks.manifest import Manifest
 from skep.db import Transaction
@@ -26,6 +26,7 @@ from skep.filesystem import (
 )
 from skep.filesystem.content import FileContent
 from skep.filesystem.core import READ, Core
+from skep.filesystem.days import Day, by_day
 from skep.filesystem.entries import Entries, Wants
 from skep.filesystem.records import ChangePage, NodeInfo, SpaceInfo
 from skep.filesystem.spaces import Space
@@ -60,6 +61,18 @@ class Looking(Core):
         """One space, or a share by its id. Raises SpaceNotFound."""
         principal.require(READ)
         return info.space_info(await self._db.read(lambda tx: access.space(tx, principal, space_id, None)))
+
+    async def days(self, principal: Principal, space_id: Id | None) -> list[Day]:
+        """When what a space holds came, by day. Raises SpaceNotFound; Forbidden for a share, which is a part."""
+        principal.require(READ)
+
+        def work(tx: Transaction) -> list[Day]:
+            space = access.space(tx, principal, space_id, None)
+            if space.seen is not None:
+                raise Forbidden("a share does not tell how its owner's space filled: ask for a space of your own")
+            return by_day(tx, space.id)
+
+        return await self._db.read(work)
 
     async def set_quota(self, principal: Principal, space_id: Id, quota_bytes: int | None) -> SpaceInfo:
         """Allow a space so many bytes; None: no limit. Administrators only."""

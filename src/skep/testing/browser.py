@@ -26,12 +26,12 @@ FLAGS = (
 
 
 @contextmanager
-def chromium(program: str) -> Iterator[Browser]:
-    """A headless browser with a profile of its own, until the block is left."""
+def chromium(program: str, *flags: str) -> Iterator[Browser]:
+    """A headless browser with a profile of its own, until the block is left; ``flags``: more of its own."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS), headless=True)
+        browser = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags], headless=True)
         try:
             yield browser
         finally:

@@ -58,6 +58,12 @@ def browser(hive: RunningHive, chromium_path: Path) -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def origin(hive: RunningHive) -> str:
+    """Where the browser reaches the hive."""
+    return hive.url
+
+
 @dataclass
 class Person:
     """Somebody in front of the page."""
@@ -67,18 +73,19 @@ class Person:
     password: str
     page: Page
     api: httpx.Client
+    origin: str
     wrong: list[str] = field(default_factory=list)
     """What the browser complained of: errors of scripts, refusals of the Content-Security-Policy."""
 
     def sign_in(self) -> None:
-        self.page.goto(self.hive.url)
+        self.page.goto(self.origin)
         self.page.get_by_label("Name").fill(self.name)
         self.page.get_by_label("Password").fill(self.password)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("grid").wait_for()
 
     def go(self, route: str) -> None:
-        self.page.goto(f"{self.hive.url}/#/{route}")
+        self.page.goto(f"{self.origin}/#/{route}")
 
     def entry(self, name: str) -> Locator:
         return self.page.locator(f'[data-entry="{name}"]')
@@ -135,7 +142,7 @@ def _watch(page: Page, wrong: list[str]) -> None:
 
 
 @pytest.fixture
-def meet(hive: RunningHive, browser: Browser) -> Iterator[Callable[..., Person]]:
+def meet(hive: RunningHive, browser: Browser, origin: str) -> Iterator[Callable[..., Person]]:
     """``meet(name)``: a person with a browser profile of their own, signed in; ``viewport`` as DESKTOP or PHONE."""
     contexts: list[BrowserContext] = []
     people: list[Person] = []
@@ -150,7 +157,7 @@ def meet(hive: RunningHive, browser: Browser) -> Iterator[Callable[..., Person]]
         contexts.append(context)
         login = httpx.post(f"{hive.url}/api/auth/login", json={"name": name, "password": password}).json()
         api = httpx.Client(base_url=hive.url, headers={"authorization": f"Bearer {login['access_token']}"}, timeout=30)
-        person = Person(hive, name, password, context.new_page(), api)
+        person = Person(hive, name, password, context.new_page(), api, origin)
         _watch(person.page, person.wrong)
         people.append(person)
         if sign_in:

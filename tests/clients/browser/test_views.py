@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
 import pytest
 
 from skep.client.framing import encode_batch
@@ -78,30 +77,6 @@ def test_a_folder_is_shared_accepted_and_taken_back(meet: Meet) -> None:
     dialog.get_by_text("It is shared with nobody.").wait_for()
     noa.go("shared")
     noa.page.get_by_text("Nobody shares anything with you.").wait_for()
-
-
-def test_the_account(meet: Meet) -> None:
-    oda = meet("oda")
-    oda.go("account")
-    oda.page.get_by_label("Name of the program").fill("phone")
-    oda.page.get_by_role("button", name="Make").click()
-    oda.page.get_by_text("The password of phone").wait_for()
-    secret = oda.page.locator("code").inner_text()
-    assert httpx.get(f"{oda.hive.url}/api/filesystem/info", auth=("oda", secret)).status_code == 200
-    oda.no_violations("the account")
-    oda.shot("account")
-    oda.page.get_by_role("button", name="End phone").click()
-    oda.page.get_by_role("button", name="End phone").wait_for(state="detached")
-    assert httpx.get(f"{oda.hive.url}/api/filesystem/info", auth=("oda", secret)).status_code == 401
-    oda.page.get_by_role("combobox", name="Look").select_option("dark")
-    oda.no_violations("the account, dark")
-    oda.shot("account-dark")
-    oda.page.get_by_role("combobox", name="Language").select_option("de")
-    oda.page.get_by_role("heading", name="Mein Konto").wait_for()
-    oda.go("files/home")
-    oda.page.get_by_text("Dieser Ordner ist leer").wait_for()
-    oda.shot("files-dark-german")
-    oda.no_violations("files, dark and in German")
 
 
 def test_the_owners_side(meet: Meet) -> None:

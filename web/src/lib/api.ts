@@ -13,6 +13,9 @@ export class Problem extends Error {
   }
 }
 
+/** A password or code in the body was wrong: the session is none of it. */
+const ASKS_AGAIN = new Set(['bad-credentials', 'second-factor-needed']);
+
 export interface Options {
   query?: Record<string, string | number | boolean | null | undefined>;
   body?: unknown;
@@ -58,7 +61,8 @@ export async function request(method: string, path: string, options: Options = {
   const token = await session.token();
   let answer = await once(method, path, options, token);
   if (answer.status === 401) {
-    await answer.body?.cancel();
+    const why = await problemOf(answer);
+    if (ASKS_AGAIN.has(why.code)) throw why;
     answer = await once(method, path, options, await session.token(token));
   }
   if (!answer.ok) throw await problemOf(answer);

@@ -50,8 +50,9 @@ class Notices {
   }
 }
 
-/** A failure as a sentence: the page's own for what people meet often, else the hive's. */
-export function sentence(error: unknown): string {
+/** A failure as a sentence: by its code what the place says, or the page for what people meet often, else the hive's. */
+export function sentence(error: unknown, here: Record<string, string> = {}): string {
+  if (error instanceof Problem && here[error.code]) return here[error.code];
   if (error instanceof Problem) return tAny(`problem.${error.code}`, error.message || error.code);
   return error instanceof Error ? error.message : String(error);
 }

@@ -2,6 +2,7 @@
 
 import { anonymous, call, Problem } from './api';
 import type { Me, Pair } from './types';
+import { usePasskey, type GetJson } from './webauthn';
 
 const KEY = 'skep.session';
 const LOCK = 'skep.refresh';
@@ -24,6 +25,11 @@ function kept(): Kept | null {
 function keep(pair: Pair): void {
   const ends = Date.now() + pair.expires_in_s * 1000;
   localStorage.setItem(KEY, JSON.stringify({ access: pair.access_token, refresh: pair.refresh_token, ends }));
+}
+
+/** What the list of sessions calls this one. */
+export function agent(): string {
+  return `page: ${navigator.userAgent}`.slice(0, 200);
 }
 
 /** Over plain HTTP browsers have no locks: there tabs may meet in a refresh, and what was kept meanwhile is taken. */
@@ -58,14 +64,23 @@ class Session {
   }
 
   async signIn(name: string, password: string): Promise<void> {
-    const agent = `page: ${navigator.userAgent}`.slice(0, 200);
-    keep(await anonymous<Pair>('POST', '/api/auth/login', { name, password, agent }));
+    keep(await anonymous<Pair>('POST', '/api/auth/login', { name, password, agent: agent() }));
     await this.#welcome();
   }
 
   /** The second step of a login that asked for one: a code of the authenticator, or a recovery code. */
   async answer(question: string, code: string): Promise<void> {
     keep(await anonymous<Pair>('POST', '/api/auth/login/second', { question, code }));
+    await this.#welcome();
+  }
+
+  /** A passkey in place of name and password, or, to a login's question, as the second factor. */
+  async passkey(question: string | null = null): Promise<void> {
+    const path = question ? '/api/auth/login/second' : '/api/auth/login';
+    const begin = question ? `${path}/ask` : `${path}/passkey/ask`;
+    const asked = await anonymous<{ question: string; options: GetJson }>('POST', begin, question ? { question } : { agent: agent() });
+    const credential = await usePasskey(asked.options);
+    keep(await anonymous<Pair>('POST', `${path}/passkey`, { question: asked.question, credential }));
     await this.#welcome();
   }
 

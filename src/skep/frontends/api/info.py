@@ -78,6 +78,20 @@ class Spaces(msgspec.Struct, frozen=True):
     spaces: list[Space]
 
 
+class SpaceDay(msgspec.Struct, frozen=True):
+    """``day_us``: when the day began (UTC); the bytes and versions that came on it and are there still."""
+
+    day_us: int
+    added_bytes: int
+    versions: int
+
+
+class SpaceDays(msgspec.Struct, frozen=True):
+    """The oldest first; days on which nothing came are left out."""
+
+    days: list[SpaceDay]
+
+
 async def list_spaces(call: Call) -> Spaces:
     """List the spaces that the caller may use."""
     return Spaces([space_record(space) for space in await call.services.filesystem.spaces(call.principal)])
@@ -86,6 +100,15 @@ async def list_spaces(call: Call) -> Spaces:
 async def get_space(call: Call) -> Space:
     """Show one space."""
     return space_record(await call.services.filesystem.space(call.principal, call.id("space_id", SpaceNotFound)))
+
+
+async def get_space_days(call: Call) -> SpaceDays:
+    """Show when what a space holds came, by day: what was deleted for good is in none.
+
+    The last sum is what all versions and the trash take now. Of a share it is not told.
+    """
+    found = await call.services.filesystem.days(call.principal, call.id("space_id", SpaceNotFound))
+    return SpaceDays([SpaceDay(day.day_us, day.added_bytes, day.versions) for day in found])
 
 
 async def change_space(call: Call, body: SpaceChange) -> Space:
@@ -222,6 +245,7 @@ async def _change(call: Call, node: NodeInfo, change: NodeChange) -> Node:
 OPERATIONS = (
     Operation("GET", "/api/filesystem/spaces", list_spaces, "files:read", TAG),
     Operation("GET", "/api/filesystem/spaces/{space_id}", get_space, "files:read", TAG),
+    Operation("GET", "/api/filesystem/spaces/{space_id}/days", get_space_days, "files:read", TAG),
     Operation("PATCH", "/api/filesystem/spaces/{space_id}", change_space, "admin", TAG, admin=True),
     Operation("GET", "/api/filesystem/info", info_by_path, "files:read", TAG),
     Operation("POST", "/api/filesystem/info", change_info_by_path, "files:write", TAG),

@@ -225,3 +225,16 @@ async def test_a_change_with_a_bad_tag_changes_nothing(ada: httpx.AsyncClient) -
     refused = await ada.post(f"{FILES}/info/{node}", json={"name": "g", "tags": [" "]})
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid-name")
     assert (await ada.get(f"{FILES}/info/{node}")).json()["info"]["name"] == "f"
+
+
+async def test_a_space_tells_by_day_what_came_and_a_share_of_it_does_not(
+    hive: TestHive, ada: httpx.AsyncClient
+) -> None:
+    await put(ada, "/a.txt", b"12345")
+    await put(ada, "/a.txt", b"123")
+    own = (await ada.get(f"{FILES}/spaces")).json()["spaces"][0]
+    days = (await ada.get(f"{FILES}/spaces/{own['id']}/days")).json()["days"]
+    assert sum(day["added_bytes"] for day in days) == own["used_bytes"] == 8
+    assert sum(day["versions"] for day in days) == 2
+    assert all(day["day_us"] % 86_400_000_000 == 0 for day in days)
+    assert (await ada.get(f"{FILES}/spaces/{'0' * 32}/days")).status_code == 404
