@@ -15,6 +15,8 @@ from skep.crypto.hashing import digest, keyed_digest
 _REFRESH_PREFIX: Final = "skr_"
 _REFRESH_SHAPE = re.compile(r"skr_[A-Za-z0-9_-]{43}")
 _INVITE_PREFIX: Final = "ski_"
+LINK_PREFIX: Final = "skn_"
+_LINK_SHAPE = re.compile(r"skn_[A-Za-z0-9_-]{27}")
 _APP_PREFIX: Final = "skep"
 _APP_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"  # 31 signs, none looks like another
 _APP_GROUPS: Final = 5
@@ -52,8 +54,18 @@ def new_mail_token() -> str:
     return _text("skm_", random_bytes(20))
 
 
+def new_link_token() -> str:
+    """The last part of a link's address: 20 random bytes."""
+    return _text(LINK_PREFIX, random_bytes(20))
+
+
+def is_link_token(text: str) -> bool:
+    """Whether a text has the shape of a link's token."""
+    return _LINK_SHAPE.fullmatch(text) is not None
+
+
 def secret_hash(token: str) -> bytes:
-    """What is stored for a refresh or invite token. Overlong text has a hash that matches nothing."""
+    """What is stored for a refresh, invite or link token. Overlong text has a hash that matches nothing."""
     return digest(token[: _SECRET_LENGTH_MAX + 1].encode("utf-8", "surrogatepass"))
 
 

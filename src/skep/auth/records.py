@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from skep.base.errors import Forbidden
 from skep.base.ids import Id
 
-PrincipalKind: TypeAlias = Literal["password", "token", "app", "ssh", "internal"]
+PrincipalKind: TypeAlias = Literal["password", "token", "app", "ssh", "link", "internal"]
 UserState: TypeAlias = Literal["active", "suspended"]
 Role: TypeAlias = Literal["member", "manager"]
 

@@ -47,6 +47,7 @@ from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
 from skep.auth.sessions import purge_sessions
 from skep.auth.signing import Signing
 from skep.auth.ssh_access import SshAccess
+from skep.auth.things import Things
 from skep.auth.users import the_user
 from skep.base.errors import BadInput, Forbidden, InUse, UserNotFound
 from skep.base.ids import Id
@@ -69,7 +70,7 @@ class Maintained:
     rotated: bool
 
 
-class Auth(Provisioning, Devices, SshAccess, Signing, Auditing):
+class Auth(Provisioning, Devices, SshAccess, Signing, Auditing, Things):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,

@@ -153,6 +153,16 @@ class FilesystemSettings(msgspec.Struct, frozen=True, kw_only=True):
     properties_bytes_max: Annotated[int, Meta(ge=1024, le=2**24)]
 
 
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Links that work without an account."""
+
+    allowed: bool
+    metered: bool
+    of_one_max: Count
+    requests_per_second: Annotated[float, Meta(ge=0, le=1_000_000)]
+    requests_burst: Count
+
+
 class S3Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the hive answers S3 clients."""
 
@@ -277,6 +287,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthSettings
     mail: MailSettings
     filesystem: FilesystemSettings
+    links: LinkSettings
     s3: S3Settings
     blocks: BlocksSettings
     limits: LimitSettings

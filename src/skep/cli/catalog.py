@@ -79,6 +79,7 @@ _section(
 _section(
     "Your files", "share_commands", share="Give others access to files and directories, and see what they gave you."
 )
+_section("Your files", "link_commands", link="Addresses that work without an account: to read, or to put files into.")
 _section("Storage", "store_commands", store="The places that hold the hive's data: directories, buckets, clouds.")
 _section("Storage", "cloud_commands", cloud="Accounts at cloud providers that the hive may use.")
 _section("Storage", "scheme_commands", scheme="How data is spread over the stores.")

@@ -16,6 +16,7 @@ from skep.client.clouds import Clouds
 from skep.client.credit import Credit
 from skep.client.devices import DeviceLogin
 from skep.client.files import Files
+from skep.client.links import Links
 from skep.client.live import Live
 from skep.client.retries import Cancel
 from skep.client.sessions import Session, TokenKeeper
@@ -37,6 +38,7 @@ class Hive:
         self.device_login = DeviceLogin(caller)
         self.credit = Credit(caller)
         self.files = Files(caller)
+        self.links = Links(caller)
         self.shares = Shares(caller)
         self.stores = Stores(caller)
         self.live = Live(caller)

@@ -459,8 +459,8 @@ shares = _table(
     _column("id", ID, primary_key=True),
     _column("space_id", ID),
     _column("node_id", ID),
-    _column("kind", SHORT),  # user | group
-    _column("principal_id", ID, index=True),  # whom it was given to
+    _column("kind", SHORT),  # user | group | link
+    _column("principal_id", ID, index=True),  # whom it was given to; of a link its own id
     _column("rights", SHORT),  # read | write | upload
     _column("may_share", FLAG, server_default="0"),  # whether its holder may pass it on
     _column("parent_id", ID, null=True, index=True),  # the share that this one was passed on from
@@ -480,6 +480,22 @@ share_holders = _table(
     _column("changed_us", INT),
     sa.Index("ix_share_holders_user_id", "user_id"),
     clustered=True,
+)
+# Shares that whoever knows an address holds; each has the id of its row in shares.
+links = _table(
+    "links",
+    _column("id", ID, primary_key=True),
+    _column("token_hash", HASH, unique=True),  # of the last part of its address
+    _column("password_hash", KEYTEXT, null=True),  # argon2id string; null: none is asked for
+    _column("expires_us", INT, null=True),
+    _column("downloads_max", INT, null=True),
+    _column("downloads", INT, server_default="0"),
+    _column("file_bytes_max", INT, null=True),  # of one file that is added
+    _column("bytes_max", INT, null=True),  # of all that are added
+    _column("received_bytes", INT, server_default="0"),
+    _column("created_by", ID, index=True),
+    _column("created_us", INT),
+    _column("last_used_us", INT, null=True),
 )
 
 # Contents that arrive in pieces, over many requests, and become a version when they are complete.

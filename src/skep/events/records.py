@@ -212,6 +212,25 @@ class ShareEnded(Event, frozen=True, kw_only=True, tag="share-ended"):
     share_id: Id
 
 
+class LinkMade(Event, frozen=True, kw_only=True, tag="link-made"):
+    """A link was made: whoever knows its address may what ``rights`` say, without an account."""
+
+    link_id: Id
+    rights: str
+
+
+class LinkChanged(Event, frozen=True, kw_only=True, tag="link-changed"):
+    """A link has other rules, or another address."""
+
+    link_id: Id
+
+
+class LinkEnded(Event, frozen=True, kw_only=True, tag="link-ended"):
+    """A link was taken back by who made it or owns what it is on."""
+
+    link_id: Id
+
+
 class AuditNoted(Event, frozen=True, kw_only=True, tag="audit-noted"):
     """The audit log has a new entry. Kept elsewhere, these lines show when the log is cut or written anew."""
 
@@ -269,6 +288,9 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ShareGiven,
     ShareAnswered,
     ShareEnded,
+    LinkMade,
+    LinkChanged,
+    LinkEnded,
     AuditNoted,
     CreditMoved,
     PlanChanged,

@@ -18,6 +18,7 @@ from skep.filesystem.names import Segments, split_path
 from skep.filesystem.ports import ContentStore, Meter
 from skep.filesystem.prefixes import Prefix
 from skep.filesystem.records import Limits
+from skep.filesystem.shares import LINK
 from skep.filesystem.spaces import Space
 from skep.filesystem.taps import Inflow, Tap, tap_of
 from skep.filesystem.uploads.arriving import Arrivals
@@ -76,7 +77,12 @@ class Core:
         return Scheme.parse(space.scheme) if space.scheme in self.limits.schemes else None
 
     def _tap(self, space: Space) -> Tap | None:
-        return tap_of(self.meter, space.kind, space.owner_id)
+        return tap_of(self.meter, self._payer(space), space.owner_id)
+
+    def _payer(self, space: Space) -> str:
+        """The kind of owner who pays for what flows; empty where nobody does: through links, if the hive says so."""
+        free = space.seen is not None and space.seen.held.share.kind == LINK and not self.limits.links_metered
+        return "" if free else space.kind
 
     def _inflow(self, space: Space, size_bytes: int | None) -> Inflow:
         """What counts a body that comes into a space; ``size_bytes``: its length, if that is known."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from skep.base.ids import Id
 from skep.chunks.manifest import Manifest
@@ -15,6 +15,9 @@ from skep.chunks.scheme import Scheme
 from skep.crypto.hashing import Buffer
 from skep.crypto.keys import DomainKeys
 from skep.db import Transaction
+
+if TYPE_CHECKING:
+    from skep.auth.records import Principal
 
 
 class References(Protocol):
@@ -118,6 +121,16 @@ class Meter(Protocol):
 
     async def admit(self, kind: str, owner_id: Id, direction: Literal["in", "out"], size_bytes: int | None) -> Passage:
         """Let so many bytes in or out (None: not known yet). Raises TrafficExceeded, CreditExhausted."""
+        ...
+
+
+class Noting(Protocol):
+    """Keeps in the audit log what was done to rights; ``auth`` fills it."""
+
+    def __call__(
+        self, tx: Transaction, action: str, by: Principal, about_id: Id, about_name: str, **facts: object
+    ) -> None:
+        """Write an entry in the transaction of what it tells of."""
         ...
 
 

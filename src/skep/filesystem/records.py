@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from skep.base.ids import Id
 
@@ -166,6 +167,76 @@ class HeldShare(Record, frozen=True):
     created_us: int
 
 
+class LinkInfo(Record, frozen=True):
+    """A share that whoever knows an address holds, as those see it who may change it."""
+
+    id: Id
+    space_id: Id
+    """The space, or the share that it was passed on from."""
+    node_id: Id
+    path: str | None
+    """Where the node is; None: in the trash."""
+    name: str
+    """What those who open it see."""
+    rights: Rights
+    """``read`` or ``upload``."""
+    has_password: bool
+    expires_us: int | None
+    downloads_max: int | None
+    downloads: int
+    file_bytes_max: int | None
+    """Of one file that is added."""
+    bytes_max: int | None
+    """Of all files that are added."""
+    received_bytes: int
+    """Of files that were added, and of uploads that were begun."""
+    created_by: Id
+    created_us: int
+    last_used_us: int | None
+
+
+class LinkRules(Record, frozen=True):
+    """What a new link asks for and how much passes through it; None: no limit."""
+
+    name: str | None = None
+    """What those who open it see; None: the node's name."""
+    password_hash: str | None = None
+    expires_us: int | None = None
+    downloads_max: int | None = None
+    file_bytes_max: int | None = None
+    bytes_max: int | None = None
+
+
+class LinkChange(Record, frozen=True):
+    """What is to change of a link; what is not given stays."""
+
+    name: str | UnsetType = UNSET
+    password_hash: str | UnsetType | None = UNSET
+    expires_us: int | UnsetType | None = UNSET
+    downloads_max: int | UnsetType | None = UNSET
+    file_bytes_max: int | UnsetType | None = UNSET
+    bytes_max: int | UnsetType | None = UNSET
+
+    def given(self) -> dict[str, Any]:
+        """What was given, by the name of the field."""
+        pairs = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in pairs if value is not UNSET}
+
+
+class OpenLink(Record, frozen=True):
+    """A link that was opened by its address."""
+
+    id: Id
+    """Also that of its holder and of the share."""
+    name: str
+    rights: Rights
+    password_hash: str | None
+    expires_us: int | None
+    downloads_left: int | None
+    file_bytes_max: int | None
+    bytes_left: int | None
+
+
 class LockInfo(Record, frozen=True):
     """A write lock that is in force."""
 
@@ -278,6 +349,12 @@ class Limits(Record, frozen=True):
     shares_of_space_max: int = 10_000
     shares_of_one_max: int = 1_000
     """Shares given to one user or group."""
+    links: bool = True
+    """Whether links may be made and opened."""
+    links_of_one_max: int = 1_000
+    """Links that one user made."""
+    links_metered: bool = True
+    """Whether what flows through links is traffic of the owner of what they are on."""
     uploads_max: int = 1_000
     """Unfinished uploads of one user."""
     upload_kept_us: int = 7 * 86_400 * 1_000_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 from skep.filesystem.choosing import Choosing
 from skep.filesystem.describing import Describing
 from skep.filesystem.keeping import Keeping
+from skep.filesystem.linking import Linking
 from skep.filesystem.locking import Locking
 from skep.filesystem.prefixing import Prefixing
 from skep.filesystem.rearranging import Rearranging
@@ -19,10 +20,12 @@ from skep.filesystem.uploads.appending import Appending
 from skep.filesystem.uploads.partwise import Partwise
 
 
-class Filesystem(Prefixing, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Describing, Choosing):
+class Filesystem(
+    Prefixing, Locking, Appending, Partwise, Rearranging, Keeping, Tagging, Sharing, Linking, Describing, Choosing
+):
     """Spaces, files and directories over the chunk service. Lives on one event loop.
 
     The calls are sorted by what they are for: ``Looking``, ``Uploading``, ``Locking``, ``Appending`` and ``Partwise``
-    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Keying``, ``Prefixing``,
-    ``Describing``, ``Choosing``.
+    (uploads that come in pieces), ``Rearranging``, ``Keeping``, ``Tagging``, ``Sharing``, ``Linking``, ``Keying``,
+    ``Prefixing``, ``Describing``, ``Choosing``.
     """

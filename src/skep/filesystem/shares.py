@@ -5,7 +5,8 @@ What always holds:
 - access adds up: a principal may what any of their accepted shares on a node or above it allows;
 - a share that was passed on (``parent_id``) counts only as long as the one that it came from is there and its node is
   at or above the passed one's: taking the first back takes all that came of it;
-- pending and declined shares give nothing.
+- pending and declined shares give nothing;
+- a share of kind ``link`` has a row in ``links`` of the same id, which is also the id of its one holder (``linking``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Need = Literal["read", "create", "write"]
 
 PASSED_ON_MAX = 8
 """How often a share may be passed on from hand to hand."""
+LINK = "link"
+"""The kind of a share whose holder is whoever knows an address."""
 _GRANTS: dict[str, frozenset[str]] = {
     "read": frozenset({"read"}),
     "write": frozenset({"read", "create", "write"}),
@@ -85,7 +88,7 @@ _TO_ONE = prepared(
 _PASSED_ON = prepared(sa.select(*_COLUMNS).where(_c.parent_id.in_(sa.bindparam("parents", expanding=True))))
 _OF_SPACE = prepared(
     sa.select(*_COLUMNS)
-    .where(_c.space_id == sa.bindparam("space"), _c.id > sa.bindparam("after"))
+    .where(_c.space_id == sa.bindparam("space"), _c.kind != LINK, _c.id > sa.bindparam("after"))
     .order_by(_c.id)
     .limit(sa.bindparam("count"))
 )
@@ -111,6 +114,8 @@ _SET_SINCE = prepared(
     .values(since_change=sa.bindparam("number"))
 )
 _DELETE = prepared(sa.delete(s.shares).where(_c.id.in_(sa.bindparam("ids", expanding=True))))
+_DELETE_LINKS = prepared(sa.delete(s.links).where(s.links.c.id.in_(sa.bindparam("ids", expanding=True))))
+_LINKS_BY = prepared(sa.select(s.links.c.id).where(s.links.c.created_by == sa.bindparam("user")))
 _DELETE_ANSWERS = prepared(sa.delete(s.share_holders).where(_h.share_id.in_(sa.bindparam("ids", expanding=True))))
 _DELETE_OF_USER = prepared(sa.delete(s.share_holders).where(_h.user_id == sa.bindparam("user")))
 _TO_PRINCIPAL = prepared(
@@ -158,7 +163,7 @@ def _params(principal: Principal, **more: object) -> dict[str, object]:
 
 def _held_of(principal: Principal, row: tuple[object, ...]) -> Held | None:
     share = Share._make(row[: len(_COLUMNS)])
-    if (share.kind == "user") != (share.principal_id == principal.user_id):
+    if (share.kind != "group") != (share.principal_id == principal.user_id):
         return None
     state, name = row[len(_COLUMNS) :]
     return Held(share, "pending" if state is None else str(state), "" if name is None else str(name))
@@ -205,7 +210,7 @@ def on_nodes(tx: Transaction, nodes: Sequence[Id]) -> list[Share]:
 
 
 def of_space(tx: Transaction, space_id: Id, after: Id, count: int) -> list[Share]:
-    """Shares of a space in id order."""
+    """Shares of a space with users and groups, in id order."""
     return [Share._make(row) for row in tx.rows(_OF_SPACE, {"space": space_id, "after": after, "count": count})]
 
 
@@ -268,6 +273,7 @@ def remove(tx: Transaction, share_ids: Collection[Id]) -> None:
     ids = sorted({*share_ids, *(share.id for share in passed_on(tx, share_ids))})
     if ids:
         tx.run(_DELETE_ANSWERS, {"ids": ids})
+        tx.run(_DELETE_LINKS, {"ids": ids})
         tx.run(_DELETE, {"ids": ids})
 
 
@@ -277,7 +283,9 @@ def remove_on(tx: Transaction, nodes: Sequence[Id]) -> None:
 
 
 def remove_to(tx: Transaction, kind: str, principal_id: Id) -> None:
-    """Take back all that was given to a user or a group that goes."""
+    """Take back all that was given to a user or a group that goes, and the links that the user made."""
+    if kind == "user":
+        remove(tx, [row[0] for row in tx.rows(_LINKS_BY, {"user": principal_id})])
     remove(tx, [row[0] for row in tx.rows(_TO_PRINCIPAL, {"whom": principal_id, "kind": kind})])
     if kind == "user":
         tx.run(_DELETE_OF_USER, {"user": principal_id})

@@ -61,7 +61,7 @@ class Sharing(Core):
         _check_rights(kind, rights, may_share=may_share)
 
         def work(tx: Transaction) -> tuple[ShareInfo, bool]:
-            space, parent = _giver(tx, principal, node_id, rights)
+            space, parent = giver(tx, principal, node_id, rights)
             node = tree.node_by_id(tx, node_id)
             assert node is not None
             if rights == "upload" and not node.is_directory:
@@ -110,7 +110,7 @@ class Sharing(Core):
                 found = shares.of_space(tx, space.id, after, count)
             else:
                 came = shares.passed_on(tx, [space.seen_id])
-                found = sorted(share for share in came if share.id > after)[:count]
+                found = sorted(share for share in came if share.id > after and share.kind != shares.LINK)[:count]
             return [_share_info(tx, principal, share) for share in found]
 
         return await self._db.read(work)
@@ -125,7 +125,8 @@ class Sharing(Core):
         def work(tx: Transaction) -> list[ShareInfo]:
             source = access.living(tx, principal, node_id, "read")
             found = shares.on_nodes(tx, (*source.above.chain, node_id))
-            return [_share_info(tx, principal, share) for share in found if _may_change(tx, principal, share)]
+            people = [share for share in found if share.kind != shares.LINK]
+            return [_share_info(tx, principal, share) for share in people if may_change(tx, principal, share)]
 
         return await self._db.read(work)
 
@@ -266,7 +267,7 @@ def _check_rights(kind: ShareKind, rights: Rights, *, may_share: bool) -> None:
         raise BadInput("a share of a group cannot be passed on by its members: share with users who may")
 
 
-def _giver(tx: Transaction, principal: Principal, node_id: Id, rights: Rights) -> tuple[Space, Share | None]:
+def giver(tx: Transaction, principal: Principal, node_id: Id, rights: Rights) -> tuple[Space, Share | None]:
     """The space of a node, and the share by which the principal may pass it on (None: as owner).
 
     Raises NodeNotFound, Forbidden.
@@ -316,7 +317,7 @@ def _require_other(tx: Transaction, principal: Principal, space: Space, kind: Sh
         raise BadInput("this user is in the group that it belongs to already")
 
 
-def _may_change(tx: Transaction, principal: Principal, share: Share) -> bool:
+def may_change(tx: Transaction, principal: Principal, share: Share) -> bool:
     """Whether a principal owns the space of a share, or gave it by a share that they still hold."""
     space = spaces.by_id(tx, share.space_id)
     if space is not None and spaces.may_use(principal, space):
@@ -329,7 +330,7 @@ def _may_change(tx: Transaction, principal: Principal, share: Share) -> bool:
 
 def _changeable(tx: Transaction, principal: Principal, share_id: Id) -> Share:
     share = shares.by_id(tx, share_id)
-    if share is None or not _may_change(tx, principal, share):
+    if share is None or share.kind == shares.LINK or not may_change(tx, principal, share):
         raise _no_share()
     return share
 

@@ -1,4 +1,4 @@
-"""Rows that belong to something which is not there any more: locks, properties, what doors keep, tags, share answers.
+"""Rows of something which is not there any more: locks, properties, what doors keep, tags, share answers, links.
 
 They do no harm and nothing removes them: whatever deletes a node deletes them with it, in the same transaction, so one
 that is found is the trace of a bug or of somebody who changed the database by hand. Part of ``skep fsck``; they are
@@ -59,6 +59,7 @@ _KINDS = (
     _kind("bucket", "settings of a bucket", s.buckets.c.node_id, s.nodes.c.id),
     _kind("tag", "tags", s.tags.c.node_id, s.nodes.c.id),
     _kind("share", "answers to a share", s.share_holders.c.share_id, s.shares.c.id),
+    _kind("link", "links", s.links.c.id, s.shares.c.id),
 )
 
 

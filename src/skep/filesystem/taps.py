@@ -86,5 +86,5 @@ async def _counted(passage: Passage, stream: AsyncIterator[Buffer]) -> AsyncIter
 
 
 def tap_of(meter: Meter | None, kind: str, owner_id: Id) -> Tap | None:
-    """What counts for the owner of a space (``personal`` or ``group``); None: nothing does."""
-    return None if meter is None or not meter.active else Tap(meter, kind, owner_id)
+    """What counts for the owner of a space (``personal`` or ``group``; empty: nobody pays); None: nothing does."""
+    return None if meter is None or not meter.active or not kind else Tap(meter, kind, owner_id)

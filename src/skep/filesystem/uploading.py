@@ -157,7 +157,7 @@ class Uploading(Core):
             return space, writing.largest_overdrawing(tx, space, segments, conditions)
 
         space, least_bytes = await self._db.read(work)
-        home = joining.Home(space.domain_id, self._scheme(space), space.kind, space.owner_id)
+        home = joining.Home(space.domain_id, self._scheme(space), self._payer(space), space.owner_id)
         self._joiner.remember(principal, space_id, home)
         room_bytes = quota.room(space)
         return home, None if room_bytes is None else max(room_bytes, least_bytes)

@@ -43,6 +43,7 @@ from skep.frontends.api.jobs import Jobs
 from skep.frontends.api.services import Services
 from skep.frontends.common.asgi import App
 from skep.frontends.common.content_tickets import ContentTickets
+from skep.frontends.common.links import LinkGate
 from skep.frontends.live.app import LiveApp
 from skep.server import options
 from skep.server.addresses import Proxies
@@ -172,13 +173,15 @@ async def open_hive(
 
         # the doors
         facts = Facts(db, clock, chunks.cache)
+        tickets = ContentTickets(keys.token_key, clock)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
             held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout, credit=credit,
             rebalancer=keepers.rebalancer, traffic=keepers.traffic, limits=options.request_limits(settings),
             uploads=_uploads(settings, clock), polls=_polls(settings), batch_memory=_batch_memory(settings, clock),
             check_store=partial(_check_store, clouds.grants, board, egress), clouds=clouds, facts=facts.now,
-            certificate=lambda: None if tls is None else tls.state, tickets=ContentTickets(keys.token_key, clock),
+            certificate=lambda: None if tls is None else tls.state, tickets=tickets,
+            links=_links(settings, clock, auth, filesystem, tickets),
         )  # fmt: skip
         live = await open_live(settings, clock, db, keys, auth, hub, journal, identity.hive_id, closing)
         ground = Ground(
@@ -217,6 +220,7 @@ async def _open_auth(
     auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
     closing.push_async_callback(auth.close)
     auth.tell = tell
+    filesystem.note = auth.note
     await auth.start()
     return auth
 
@@ -300,6 +304,20 @@ def edge_of(
         refuse=refuse,
         owned=owned,
         connections=Connections(clock),
+    )
+
+
+def _links(settings: Settings, clock: Clock, auth: Auth, filesystem: Filesystem, tickets: ContentTickets) -> LinkGate:
+    """Where people without an account come in."""
+    links = settings.links
+    return LinkGate(
+        auth,
+        filesystem,
+        tickets,
+        clock,
+        requests_per_s=links.requests_per_second,
+        burst=links.requests_burst,
+        public_url=settings.server.public_url,
     )
 
 

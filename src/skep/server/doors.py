@@ -185,6 +185,7 @@ def _tus(ground: Ground) -> App:
         TusGround(
             auth=ground.auth,
             filesystem=ground.filesystem,
+            links=ground.services.links,
             clock=ground.clock,
             uploads=ground.services.uploads,
             head_bytes=limits.head_bytes,

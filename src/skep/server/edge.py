@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import Awaitable, Callable, Container
 from functools import partial
@@ -29,6 +30,7 @@ from skep.server.metrics import RequestMetrics
 from skep.server.sockets import Handshake, account, check_origin, pass_socket, stopping
 
 log = get_logger("skep.http")
+_LINK_TOKEN = re.compile(r"skn_[A-Za-z0-9_-]+")
 
 
 Refuse = Callable[[Scope, Send, SkepError], Awaitable[bool]]
@@ -203,7 +205,7 @@ class Edge:
         except (asyncio.CancelledError, AnswerBroken):
             raise
         except Exception:
-            log.exception("bug", path=scope["path"])
+            log.exception("bug", path=shown_path(scope["path"]))
             if exchange.started:
                 raise
             await send_problem(exchange.send, problem_of_bug(), exchange.request_id, close=True)
@@ -276,7 +278,7 @@ class Edge:
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=shown_path(scope["path"]),
             status=status,
             client=scope["client"][0] if scope.get("client") else "",
             seconds=round(seconds, 6),
@@ -284,6 +286,11 @@ class Edge:
             sent_bytes=exchange.sent_bytes,
             **({"gone": True} if gone else {}),
         )
+
+
+def shown_path(path: str) -> str:
+    """A path as logs may have it: without the token of a link, which is all that opens it."""
+    return _LINK_TOKEN.sub("skn_...", path)
 
 
 def _peer(scope: Scope) -> Peer:

@@ -97,6 +97,9 @@ def file_limits(settings: Settings) -> Limits:
         upload_kept_us=round(files.upload_kept_s * 1e6),
         step_bytes=2 * settings.storage.pack_bytes,
         wait_s_max=limits.poll_s,
+        links=settings.links.allowed,
+        links_of_one_max=settings.links.of_one_max,
+        links_metered=settings.links.metered,
         schemes=tuple(Scheme.parse(text).name for text in settings.storage.user_schemes),
     )
 

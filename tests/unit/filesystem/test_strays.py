@@ -17,7 +17,7 @@ NOTHING = b"\x02" * 16
 
 
 async def rows_of(db: Database) -> dict[str, int]:
-    tables = (s.locks, s.properties, s.facts, s.buckets, s.tags, s.share_holders)
+    tables = (s.locks, s.properties, s.facts, s.buckets, s.tags, s.share_holders, s.links)
     return {
         table.name: await db.read(lambda tx, t=table: tx.value(prepared(sa.select(sa.func.count()).select_from(t))))
         for table in tables
@@ -48,6 +48,8 @@ async def test_strays_are_found_and_taken_away_and_nothing_else_is(
         if not good:
             answer = {"state": "accepted", "name": "x", "changed_us": 1}
             given.append((s.share_holders, {"share_id": NOTHING, "user_id": ada.user_id, **answer}))
+            link = dict.fromkeys(s.links.c.keys(), 0) | {"id": NOTHING, "token_hash": bytes(32), "password_hash": None}
+            given.append((s.links, link | {"created_by": ada.user_id}))
         for table, row in given:
             await bench.db.write(lambda tx, t=table, r=row: tx.run(prepared(sa.insert(t)), r))
         before = await rows_of(bench.db)
@@ -55,7 +57,7 @@ async def test_strays_are_found_and_taken_away_and_nothing_else_is(
         if good:
             assert found == []
         else:
-            assert found == ["bucket", "facts", "lock", "property", "share", "tag"]
+            assert found == ["bucket", "facts", "link", "lock", "property", "share", "tag"]
         assert await repair(bench.db) == len(found)
         assert [finding.message async for finding in check(bench.db)] == []
         assert await rows_of(bench.db) == (before if good else dict.fromkeys(before, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -69,11 +69,16 @@ async def get_zip(call: Call, query: ZipQuery) -> None:
     """
     ids = _ids(query.nodes.split(","))
     nodes = [await call.services.filesystem.by_id(call.principal, node_id) for node_id in ids]
+    name = query.name or (nodes[0].name if len(nodes) == 1 and nodes[0].name else "files")
+    await send_zip(call, nodes, name)
+
+
+async def send_zip(call: Call, nodes: Sequence[NodeInfo], name: str) -> None:
+    """Answer with an archive of nodes that the caller may read, with all below them."""
     members: list[Member] = []
     taken: set[str] = set()
     for node in nodes:
         await _collect(call, node, _free_name(node.name or "files", taken), members)
-    name = query.name or (nodes[0].name if len(nodes) == 1 and nodes[0].name else "files")
     headers = [
         ("content-type", "application/zip"),
         ("content-length", str(zip_size_bytes(members))),

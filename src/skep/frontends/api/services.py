@@ -24,6 +24,7 @@ from skep.durability.traffic import Traffic
 from skep.filesystem import Filesystem
 from skep.frontends.api.jobs import Jobs
 from skep.frontends.common.content_tickets import ContentTickets
+from skep.frontends.common.links import LinkGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,8 @@ class Services:
     """Who has how much to spend."""
     tickets: ContentTickets
     """What a browser's own downloads show instead of a login."""
+    links: LinkGate
+    """Where whoever shows the address of a link passes."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""
     certificate: Callable[[], ShownCertificate | None] = lambda: None

@@ -13,6 +13,7 @@ from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.frontends.common.authenticate import authenticate
 from skep.frontends.common.body import Body
 from skep.frontends.common.headers import check_head, declared_length
+from skep.frontends.common.links import LINK_HEADER, PASS_HEADER
 from skep.frontends.common.problems import Problem
 from skep.frontends.common.request import client_of
 from skep.frontends.tus.append import append
@@ -85,7 +86,7 @@ class TusApp:
             return
         if exchange.is_tus and exchange.headers.get("tus-resumable") != VERSION:
             raise UnsupportedVersion(f"This hive speaks tus {VERSION}.")
-        exchange.caller = await authenticate(exchange.ground.auth, exchange.headers, exchange.client)
+        await _admit(exchange)
         exchange.body.check_declared()
         await verb(exchange)
 
@@ -110,6 +111,16 @@ class TusApp:
             head_only=exchange.head_only,
             close=exchange.must_close,
         )
+
+
+async def _admit(exchange: Exchange) -> None:
+    """Who asks: whoever holds a link whose address is shown, or somebody with an account."""
+    ground, token = exchange.ground, exchange.headers.get(LINK_HEADER)
+    if token is None:
+        exchange.caller = await authenticate(ground.auth, exchange.headers, exchange.client)
+        return
+    exchange.opened = await ground.links.open(token, exchange.headers.get(PASS_HEADER), exchange.client)
+    exchange.caller = exchange.opened.principal
 
 
 def tus_app(ground: TusGround) -> TusApp:

@@ -9,7 +9,8 @@ METHODS = "POST, PUT, HEAD, PATCH, DELETE, OPTIONS"
 ALLOWED = ", ".join(
     (
         "Authorization", "Content-Type", "Content-Digest", "Repr-Digest", "If-Match", "If-None-Match",
-        "X-HTTP-Method-Override", "X-Requested-With", "X-Request-ID", "Tus-Resumable", "Upload-Checksum",
+        "X-HTTP-Method-Override", "X-Requested-With", "X-Request-ID", "Skep-Link", "Skep-Link-Pass",
+        "Tus-Resumable", "Upload-Checksum",
         "Upload-Complete",
         "Upload-Concat", "Upload-Defer-Length", "Upload-Draft-Interop-Version", "Upload-Length", "Upload-Metadata",
         "Upload-Offset",

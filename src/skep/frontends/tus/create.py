@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from skep.base.errors import MalformedRequest, SkepError, UploadNotFound
+from skep.base.errors import Forbidden, MalformedRequest, SkepError, UploadNotFound
 from skep.base.ids import Id
-from skep.filesystem import Appended, Upload
+from skep.filesystem import Appended, Draft, Upload
 from skep.frontends.tus.append import TUS_TYPE, after, answer_draft, draft_length, take_body_of
 from skep.frontends.tus.errors import UnsupportedVersion
 from skep.frontends.tus.exchange import DOOR, ROOT, Exchange, expiry, location_of, parse_upload_id, written_headers
@@ -35,13 +35,30 @@ async def _create_tus(exchange: Exchange) -> None:
     length = _length(exchange)
     is_piece = concat == "partial"
     draft, space_id = wanted(exchange, length, is_piece=is_piece, concat=concat or None)
-    upload = await exchange.ground.filesystem.open_upload(exchange.principal, space_id, draft)
+    upload = await _open(exchange, draft, space_id)
     headers = [("location", location_of(upload))]
     if length != 0 and exchange.kind != TUS_TYPE:
         await exchange.answer(201, [*headers, *expiry(upload)])
         return
     appended = await _first_body(exchange, upload, None, last=None)
     await exchange.answer(201, [*headers, ("upload-offset", str(appended.upload.offset_bytes)), *after(appended)])
+
+
+async def _open(exchange: Exchange, draft: Draft, space_id: Id | None) -> Upload:
+    """The upload; one through a link goes where that leads, and takes of what the link may take."""
+    files, opened = exchange.ground.filesystem, exchange.opened
+    if opened is None:
+        return await files.open_upload(exchange.principal, space_id, draft)
+    if draft.path is None:
+        raise MalformedRequest("Through a link a file comes as one upload: leave Upload-Concat out.")
+    if opened.link.rights != "upload":
+        raise Forbidden("this link is for reading: nothing can be put into it")
+    taken = await files.take_link_room(opened.link, draft.length_bytes)
+    try:
+        return await files.open_upload(exchange.principal, opened.space_id, draft)
+    except SkepError:
+        await files.give_link_room_back(opened.link.id, taken)
+        raise
 
 
 def _length(exchange: Exchange) -> int | None:
@@ -62,6 +79,8 @@ async def _first_body(exchange: Exchange, upload: Upload, length: int | None, *,
 
 async def _join(exchange: Exchange, concat: str) -> None:
     """tus: concatenation. The pieces become one file without a byte moving; asked again, the answer is the same."""
+    if exchange.opened is not None:
+        raise MalformedRequest("Through a link a file comes as one upload: leave Upload-Concat out.")
     if "upload-length" in exchange.headers:
         raise MalformedRequest("An upload that is made of others has their length: leave Upload-Length out.")
     pieces = [_piece(text) for text in concat.removeprefix("final;").split()]
@@ -82,6 +101,6 @@ def _piece(url: str) -> Id:
 async def _create_draft(exchange: Exchange, *, is_last: bool) -> None:
     length = draft_length(exchange, 0, is_last=is_last)
     draft, space_id = wanted(exchange, length)
-    upload = await exchange.ground.filesystem.open_upload(exchange.principal, space_id, draft)
+    upload = await _open(exchange, draft, space_id)
     appended = await _first_body(exchange, upload, length, last=is_last)
     await answer_draft(exchange, appended, 201, ("location", location_of(upload)))

@@ -14,6 +14,7 @@ from skep.frontends.common.answers import send_bytes
 from skep.frontends.common.conditions import quoted
 from skep.frontends.common.file_records import written_record
 from skep.frontends.common.httpdate import http_date
+from skep.frontends.common.links import Opened
 from skep.frontends.common.request import Request
 from skep.frontends.tus.cors import EXPOSED
 from skep.frontends.tus.services import TusGround
@@ -38,6 +39,8 @@ class Exchange(Request):
     ground: TusGround
     method: str
     """After X-HTTP-Method-Override."""
+    opened: Opened | None = None
+    """The link whose address the request shows; None: it is of somebody with an account."""
 
     @property
     def is_tus(self) -> bool:

@@ -8,6 +8,7 @@ from skep.auth import Auth
 from skep.base.clock import Clock
 from skep.base.limits import Gate
 from skep.filesystem import Filesystem
+from skep.frontends.common.links import LinkGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,7 @@ class TusGround:
 
     auth: Auth
     filesystem: Filesystem
+    links: LinkGate
     clock: Clock
     uploads: Gate
     """How many bodies are taken at once."""

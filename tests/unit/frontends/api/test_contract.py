@@ -76,6 +76,12 @@ def test_what_is_not_for_everyone_needs_a_credential(hive: TestHive) -> None:
         "/api/credit/transfers/{transfer}/refunds",
         "/api/credit/payments",  # signed
         "/api/credit/prices",
+        "/api/public/{token}",  # the address of a link is the credential, in these six
+        "/api/public/{token}/data",
+        "/api/public/{token}/downloads",
+        "/api/public/{token}/entries",
+        "/api/public/{token}/unlock",
+        "/api/public/{token}/zip",
         "/.well-known/jwks.json",
     }
 
