@@ -199,6 +199,7 @@ class Linking(Core):
             raise BodyTooLarge(
                 f"this link takes files of at most {link.file_bytes_max} bytes, not {size_bytes}",
                 limit=link.file_bytes_max,
+                reason="link-file",
             )
         if not await self._commit(lambda tx: links.count_bytes(tx, link.id, size_bytes)):
             raise LimitReached("there is no room for this file in what the link may take", reason="link-full")

@@ -46,7 +46,7 @@ from skep.frontends.s3.known_buckets import KnownBuckets
 from skep.frontends.scim.app import ScimApp, ScimGround
 from skep.frontends.tus.app import tus_app
 from skep.frontends.tus.services import TusGround
-from skep.frontends.web.app import SEGMENT, WebApp
+from skep.frontends.web.app import LINK_SEGMENT, SEGMENT, WebApp
 from skep.frontends.webdav.app import webdav_app
 from skep.frontends.webdav.roots import OWN, SPACES
 from skep.frontends.webdav.services import PAGE as DAV_PAGE
@@ -345,7 +345,7 @@ def open_doors(ground: Ground) -> Doors:
         return Doors({}, {"/": WebApp({}), **link}, rest=api_app(ground.services, only))
     page = WebApp()
     return Doors(
-        {SEGMENT: page, **{segment: build(ground) for segment, build in _BUILDERS.items()}},
+        {SEGMENT: page, LINK_SEGMENT: page, **{segment: build(ground) for segment, build in _BUILDERS.items()}},
         {**page.paths, **{path: build(ground) for path, build in _AT_PATHS.items()}},
         rest=api_app(ground.services),
         below={**{start: build(ground) for start, build in _BELOW.items()}, **_metadisk(ground)},

@@ -75,8 +75,13 @@ export async function call<T>(method: string, path: string, options: Options = {
 }
 
 /** A call as nobody. */
-export async function anonymous<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const answer = await once(method, path, { body }, null);
+export function anonymous<T>(method: string, path: string, body?: unknown): Promise<T> {
+  return send<T>(method, path, { body });
+}
+
+/** A call as nobody, with all that a call may have. */
+export async function send<T>(method: string, path: string, options: Options): Promise<T> {
+  const answer = await once(method, path, options, null);
   if (!answer.ok) throw await problemOf(answer);
   return (answer.status === 204 ? undefined : await answer.json()) as T;
 }

@@ -3,6 +3,7 @@
 export type Route =
   | { view: 'files'; space: string; path: string }
   | { view: 'trash'; space: string }
+  | { view: 'link'; token: string; path: string }
   | { view: 'shared' | 'account' | 'stores' | 'people' | 'upkeep' };
 
 const PLAIN = ['shared', 'account', 'stores', 'people', 'upkeep'] as const;
@@ -17,6 +18,7 @@ export function readRoute(hash: string): Route {
     return HOME;
   }
   const [view, space = '', ...rest] = names;
+  if (view === 'l' && space) return { view: 'link', token: space, path: `/${rest.join('/')}` };
   const at = space === 'home' ? '' : space;
   if (view === 'files') return { view, space: at, path: `/${rest.join('/')}` };
   if (view === 'trash') return { view, space: at };
@@ -25,6 +27,7 @@ export function readRoute(hash: string): Route {
 }
 
 export function writeRoute(route: Route): string {
+  if (route.view === 'link') return `#/${['l', route.token, ...route.path.split('/').filter(Boolean)].map(encodeURIComponent).join('/')}`;
   if (route.view !== 'files' && route.view !== 'trash') return `#/${route.view}`;
   const names: string[] = [route.view, route.space || 'home'];
   if (route.view === 'files') names.push(...route.path.split('/').filter(Boolean));

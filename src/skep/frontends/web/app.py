@@ -27,6 +27,9 @@ BUILT = "built"
 """Where the build puts the page, inside this package."""
 SEGMENT = "assets"
 """The first segment of the files whose names carry a hash."""
+LINK_SEGMENT = "l"
+"""The first segment of the addresses of links: the page shows what they lead to."""
+_LINK = re.compile(r"/l/([A-Za-z0-9_-]{1,64})/?")
 TOTAL_BYTES_MAX = 16 << 20
 POLICY = "; ".join(
     (
@@ -127,12 +130,18 @@ class WebApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
-        scope["state"]["route"] = f"/{SEGMENT}" if path.startswith(f"/{SEGMENT}/") else path
+        first = path.split("/", 2)[1]
+        scope["state"]["route"] = f"/{first}" if first in (SEGMENT, LINK_SEGMENT) else path
         head_only = method == "HEAD"
         if method not in ("GET", "HEAD"):
             refusal = Problem(405, "method-not-allowed", "Method not allowed", f"{method[:20]} means nothing here.",
                               headers=(("allow", "GET, HEAD"),))  # fmt: skip
             await send_problem(send, refusal, scope["state"].get("request_id"), close=True)
+            return
+        link = _LINK.fullmatch(path)
+        if link:  # into the part of an address that no server is told and no log has
+            away = [("location", f"/#/l/{link[1]}"), ("cache-control", "no-store"), *_ALWAYS]
+            await send_bytes(send, 302, b"", away, head_only=head_only)
             return
         asset = self._assets.get(path)
         if asset is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from skep.base.errors import NotFound
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.web.app import TOTAL_BYTES_MAX, WebApp, built_files
@@ -125,3 +126,14 @@ async def test_a_hive_answers_at_its_root_and_leaves_webdav_its_options(tmp_path
         assert missing.json()["code"] == "not-found"
         options = await hive.anonymous.options("/")
         assert "dav" in options.headers
+
+
+async def test_the_address_of_a_link_leads_to_the_page(page: httpx.AsyncClient) -> None:
+    token = "skn_" + "aZ-_9" * 5 + "xy"
+    answer = await page.get(f"/l/{token}")
+    assert (answer.status_code, answer.headers["location"]) == (302, f"/#/l/{token}")
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert (await page.post(f"/l/{token}")).status_code == 405
+    for odd in ("/l/", "/l/a%2f..", "/l/a/b", "/l/%0d%0aa", f"/l/{'x' * 65}"):
+        with pytest.raises(NotFound):
+            await page.get(odd)
