@@ -22,6 +22,7 @@ from skep.auth.invites import (
 )
 from skep.auth.logins import Logins
 from skep.auth.opaque_tokens import new_invite_token
+from skep.auth.outside_rows import drop_outside
 from skep.auth.password_rules import check_password
 from skep.auth.records import CreatedInvite, InviteInfo, Principal, UserInfo
 from skep.auth.scopes import ACCOUNT
@@ -208,6 +209,7 @@ class Accounts(Logins):
                 drop_access_keys,
                 drop_factors,
                 drop_identities,
+                drop_outside,
                 drop_facts,
                 drop_memberships,
                 drop_invites_by,

@@ -41,7 +41,7 @@ from skep.auth.invites import drop_invites_to_group, purge_invites
 from skep.auth.keyring import add_key, purge_keys, rotate_if_due
 from skep.auth.mail import purge_mail_tokens
 from skep.auth.opaque_tokens import new_app_password
-from skep.auth.provisioning import Provisioning
+from skep.auth.outside import OutsideUsers
 from skep.auth.records import AppPasswordInfo, CreatedAppPassword, GroupDetail, GroupInfo, Principal
 from skep.auth.scopes import ACCOUNT, FILE_SCOPES, checked_scopes
 from skep.auth.sessions import purge_sessions
@@ -70,7 +70,7 @@ class Maintained:
     rotated: bool
 
 
-class Auth(Provisioning, Devices, SshAccess, Signing, Auditing, Things):
+class Auth(OutsideUsers, Devices, SshAccess, Signing, Auditing, Things):
     """Users, groups, credentials and the decision who may do what. Lives on one event loop.
 
     Every method that takes a principal decides itself whether that principal may: scope first,

@@ -224,6 +224,9 @@ class BlocksSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     max_body_bytes: Annotated[int, Meta(ge=1, le=2**62)]
     transfers: Count
+    accounting_host: str
+    apisecret: EnvironmentOnly
+    dummy_auth: WithPassword
 
 
 class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):

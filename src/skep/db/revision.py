@@ -30,6 +30,7 @@ REVISIONS = (
     "0019",
     "0020",
     "0021",
+    "0022",
 )
 """Every schema revision, oldest first; a test compares them with the migrations."""
 HEAD = REVISIONS[-1]

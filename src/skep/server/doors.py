@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from skep.auth import Auth
 from skep.base.clock import Clock
 from skep.base.errors import SkepError
-from skep.base.limits import FairGate, Shares
 from skep.base.settings import Settings
 from skep.credit.meter import Meter
 from skep.crypto.keys import HiveKeys
@@ -28,10 +27,7 @@ from skep.frontends.agents.door import LINK_PATH, AgentDoor
 from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
 from skep.frontends.blocks.app import ROOT as BLOCKS_ROOT
-from skep.frontends.blocks.app import SOCKETS, BlocksApp
-from skep.frontends.blocks.callers import OwnCallers
-from skep.frontends.blocks.news import LISTENERS_MAX, News
-from skep.frontends.blocks.services import BlocksGround
+from skep.frontends.blocks.app import SOCKETS
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
@@ -51,6 +47,7 @@ from skep.frontends.webdav.app import webdav_app
 from skep.frontends.webdav.roots import OWN, SPACES
 from skep.frontends.webdav.services import PAGE as DAV_PAGE
 from skep.frontends.webdav.services import DavServices
+from skep.server.blocks import open_blocks
 
 SPOOL_DIRECTORY = "spool"
 """In the data directory: uploads of the MetaDisk door that are not whole yet."""
@@ -279,32 +276,6 @@ _BUILDERS: Mapping[str, Callable[[Ground], App]] = {
 }
 
 
-def _blocks(ground: Ground) -> App:
-    limits, blocks = ground.services.limits, ground.settings.blocks
-    transfers = FairGate(
-        "transfers of the block API",
-        blocks.transfers,
-        ground.clock,
-        each_max=max(1, blocks.transfers // 2),
-        wait_s=ground.settings.limits.wait_s,
-    )
-    news = News()
-    ground.live.streams.at_stop.append(news.end)
-    return BlocksApp(
-        BlocksGround(
-            filesystem=ground.filesystem,
-            clock=ground.clock,
-            callers=OwnCallers(ground.auth),
-            news=news,
-            transfers=transfers,
-            sockets=Shares("listeners", LISTENERS_MAX, each_max=LISTENERS_MAX // 8),
-            head_bytes=limits.head_bytes,
-            body_bytes=min(limits.body_bytes, blocks.max_body_bytes),
-            idle_timeout_s=limits.idle_timeout_s,
-        )
-    )
-
-
 def _metadisk(ground: Ground) -> dict[str, App]:
     """The door of published content by what its paths begin with; nothing where it is closed."""
     chosen, limits, services = ground.settings.metadisk, ground.services.limits, ground.services
@@ -334,7 +305,7 @@ def _metadisk(ground: Ground) -> dict[str, App]:
     return dict.fromkeys(METADISK_PATHS, app)
 
 
-_BELOW: Mapping[str, Callable[[Ground], App]] = {f"{BLOCKS_ROOT}/": _blocks}
+_BELOW: Mapping[str, Callable[[Ground], App]] = {f"{BLOCKS_ROOT}/": open_blocks}
 
 
 def open_doors(ground: Ground) -> Doors:

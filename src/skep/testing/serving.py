@@ -6,12 +6,13 @@ with served(app) as url:
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -50,3 +51,22 @@ def served(app: ASGIApp) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(START_S)
+
+
+@asynccontextmanager
+async def served_here(app: ASGIApp) -> AsyncIterator[str]:
+    """The URL at which ``app`` answers until the block is left, in the loop that runs now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1, http="httptools", ws="none"
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listening]))
+        try:
+            async with asyncio.timeout(START_S):
+                while not server.started:  # noqa: ASYNC110 - uvicorn has no other way to tell
+                    await asyncio.sleep(0.01)  # it has no other way to tell
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await asyncio.wait((serving,), timeout=START_S)

@@ -13,6 +13,7 @@ from skep.frontends.blocks.callers import writable_by
 from skep.frontends.blocks.delete_file import delete_file
 from skep.frontends.blocks.errors import Refusal, refusal_of
 from skep.frontends.blocks.get_file import get_file
+from skep.frontends.blocks.internal import PATH as INTERNAL_PATH
 from skep.frontends.blocks.post_file import post_file
 from skep.frontends.blocks.prefixes import get_prefixes, post_prefix
 from skep.frontends.blocks.quota import get_quota
@@ -79,6 +80,12 @@ class BlocksApp:
             return
         if _SOCKET.fullmatch(path):
             raise Refusal(426, "Upgrade Required", (("upgrade", "websocket"), ("connection", "upgrade")))
+        if path == INTERNAL_PATH and self._ground.internal is not None:
+            call.scope["state"]["route"] = ROOT + path
+            if call.scope["method"] != "POST":
+                raise _not_allowed("POST")
+            await self._ground.internal.post_user(call)
+            return
         verbs = _USER.get(path)
         if verbs is None:
             raise Refusal(404, "Not Found")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from skep.auth import Auth, Principal
+from skep.auth import Auth, Principal, internal_principal
 from skep.filesystem import Filesystem
 from skep.filesystem.prefixes import Prefix
 from skep.frontends.common.authenticate import authenticate
@@ -29,6 +29,10 @@ class Caller:
         """Whether the prefix is the caller's."""
         return prefix.space.kind == "personal" and prefix.space.owner_id == self.principal.user_id
 
+    def writer(self, prefix: Prefix) -> Principal:
+        """Who writes there: the caller, or the hive for who has all prefixes."""
+        return self.principal if self.owns(prefix) or not self.owns_all else internal_principal()
+
 
 class Callers(Protocol):
     """Finds out who asks."""
@@ -39,10 +43,6 @@ class Callers(Protocol):
 
     async def refresh_owner(self, prefix: Prefix) -> None:
         """Know what the owner of a prefix may use, where another server says so. Raises Unavailable."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of what is open."""
         ...
 
 
@@ -67,9 +67,6 @@ class OwnCallers:
 
     async def refresh_owner(self, prefix: Prefix) -> None:
         """See ``Callers``: quotas and plans of this hive are at work anyway."""
-
-    async def close(self) -> None:
-        """See ``Callers``."""
 
 
 async def writable_by(caller: Caller, filesystem: Filesystem, name: str) -> Prefix | None:

@@ -42,5 +42,5 @@ async def _write(call: BlockCall, caller: Caller, prefix: Prefix) -> WriteResult
     spare_bytes = 0 if call.path.startswith(BLOCKS) else SPARE_BYTES
     conditions = msgspec.structs.replace(write_conditions(call.headers), replaces=True, spare_bytes=spare_bytes)
     return await call.ground.filesystem.write_prefixed(
-        caller.principal, prefix, call.path, call.body, length=call.body.declared, conditions=conditions
+        caller.writer(prefix), prefix, call.path, call.body, length=call.body.declared, conditions=conditions
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from skep.base.clock import Clock
 from skep.base.limits import FairGate, Shares
 from skep.filesystem import Filesystem
 from skep.frontends.blocks.callers import Callers
 from skep.frontends.blocks.news import News
+
+if TYPE_CHECKING:
+    from skep.frontends.blocks.internal import Internal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class BlocksGround:
     clock: Clock
     callers: Callers
     """Who asks."""
+    internal: Internal | None
+    """What answers other servers that ask who somebody is; None: nothing does."""
     news: News
     """Who wants to hear of changes."""
     transfers: FairGate
