@@ -97,13 +97,17 @@ def hq_serve(output: Output, folder: Path | None, port: int | None) -> None:
 @hq.command("status")
 @with_hq
 def hq_status(output: Output, hq: HqCall) -> None:
-    """Say where HQ listens, and which key servers need."""
+    """Say where HQ listens, which key servers need, and what it rents."""
     told = hq.ask("hq.status")
+    machines = told.get("machines") or {}
+    rented = machines and f"{machines['driver']}: {len(machines['rented'])} rented, {len(machines['types'])} types"
     rows = [
         ["ports", ", ".join(f"{name} {port}" for name, port in told["ports"].items())],
         ["branches", ", ".join(told["branches"])],
         ["stacks", str(told["stacks"])],
         ["servers", str(told["servers"])],
+        ["machines", rented or "none are rented"],
+        *([["price", told["price"]]] if told.get("price") else []),
         ["public key", told["public_key"]],
     ]
     output.value(told, lambda: table(["", ""], rows))

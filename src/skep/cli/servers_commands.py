@@ -38,12 +38,17 @@ def _listed(found: list[dict[str, Any]]) -> str:
             str(one["processors"]),
             human_size(one["memory_bytes"]),
             str(len(one["slices"])),
-            " ".join(word for word, true in (("router", one["router"]), ("fenced", one["fenced"])) if true),
+            " ".join(word for word, true in _words(one) if true),
         ]
         for one in found
     ]
     heads = ["server", "state", "address", "engine", "cpus", "memory", "jobs", ""]
     return table(heads, rows, right=["cpus", "memory", "jobs"])
+
+
+def _words(one: dict[str, Any]) -> list[tuple[str, object]]:
+    rented = f"rented, {one['price']:g} an hour" if one["machine"] else ""
+    return [("router", one["router"]), ("fenced", one["fenced"]), (rented, rented)]
 
 
 @servers.command("add")
@@ -156,7 +161,8 @@ def servers_rm(output: Output, hq: HqCall, server: str, force: bool, yes: bool) 
 def servers_facts(output: Output, hq: HqCall, server: str) -> None:
     """Look at a server again, and say what it is."""
     one = hq.ask("servers.facts", id=server)
-    rows = [*one["facts"], ["state", one["state"]], ["jobs", ", ".join(one["slices"]) or "none"]]
+    machine = [["machine", f"{one['machine']}, rented at {one['price']:g} an hour"]] if one["machine"] else []
+    rows = [*one["facts"], *machine, ["state", one["state"]], ["jobs", ", ".join(one["slices"]) or "none"]]
     warnings = "".join(f"\n{shown(text)}" for text in one["warnings"])
     output.value(one, lambda: table(["", ""], [[k, shown(v)] for k, v in rows]) + warnings)
 

@@ -128,21 +128,7 @@ class OpenHq:
 
     async def order(self, command: str, **args: Any) -> Any:
         """Give an order through the folder's socket; its result. Raises RuntimeError with the error's code."""
-        name, descriptor = unix_address(self.hq.folder.socket)
-        try:
-            reader, writer = await asyncio.open_unix_connection(name, limit=16 << 20)
-        finally:
-            os.close(descriptor)
-        writer.write(msgspec.json.encode({"command": command, "args": args}) + b"\n")
-        told: dict[str, Any] = {}
-        try:
-            while line := await reader.readline():
-                told = msgspec.json.decode(line)
-                if "error" in told:
-                    raise RuntimeError(f"{told['error']['code']}: {told['error']['message']}")
-        finally:
-            writer.close()
-        return told["result"]
+        return await ordered(self.hq.folder, command, **args)
 
     async def end_jobs(self) -> None:
         """End what runs of all stacks, so that nothing outlives the test."""
@@ -152,6 +138,25 @@ class OpenHq:
         await self.hq.launcher.idle()
         for host in self.hq.routers.running():
             await host.stop()
+
+
+async def ordered(folder: HqFolder, command: str, **args: Any) -> Any:
+    """Give an order to the HQ of a folder, whatever process it is; its result. Raises RuntimeError with the code."""
+    name, descriptor = unix_address(folder.socket)
+    try:
+        reader, writer = await asyncio.open_unix_connection(name, limit=16 << 20)
+    finally:
+        os.close(descriptor)
+    writer.write(msgspec.json.encode({"command": command, "args": args}) + b"\n")
+    told: dict[str, Any] = {}
+    try:
+        while line := await reader.readline():
+            told = msgspec.json.decode(line)
+            if "error" in told:
+                raise RuntimeError(f"{told['error']['code']}: {told['error']['message']}")
+    finally:
+        writer.close()
+    return told["result"]
 
 
 def hq_settings(folder: Path, **over: Mapping[str, Any]) -> HqSettings:

@@ -1,7 +1,8 @@
 """After a crash: undo what nobody was told of, complete what was half gone.
 
 An ``add`` that had not returned is undone. A move is undone while its copy was being started, and completed once the
-copy was known to be well. A removal and a destruction are completed. A server that was being made is given back.
+copy was known to be well. A removal and a destruction are completed. A server that was being made is given back: now,
+or where its provider does not answer, by the care that follows.
 Handlers are called for things that may or may not be there, and must not mind.
 """
 
@@ -10,7 +11,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from skep.deploy.grid.state import SliceEntry, State
+from skep.base.errors import Unavailable
+from skep.base.logs import get_logger
+from skep.deploy.grid.state import BlockEntry, SliceEntry, State
+
+_log = get_logger("skep.grid")
 
 
 async def recover(state: State, call: Callable[..., Awaitable[Any]], now_s: float) -> None:
@@ -20,9 +25,10 @@ async def recover(state: State, call: Callable[..., Awaitable[Any]], now_s: floa
     held = {entry.block for entry in state.slices.values()}
     for block_id, block in list(state.blocks.items()):
         if block.state in ("creating", "destroying"):
-            if block.made:
-                await call("destroy", block.facts)
-            del state.blocks[block_id]
+            if await _given_back(block, call):
+                del state.blocks[block_id]
+            else:
+                block.state = "destroying"  # the next round of care tries again
             continue
         if block.state == "draining":
             block.state = "open"
@@ -30,6 +36,17 @@ async def recover(state: State, call: Callable[..., Awaitable[Any]], now_s: floa
             block.empty_since_s = None
         elif block.empty_since_s is None:
             block.empty_since_s = now_s
+
+
+async def _given_back(block: BlockEntry, call: Callable[..., Awaitable[Any]]) -> bool:
+    """Whether it is: a provider that does not answer must not keep a grid from being opened."""
+    if block.made:
+        try:
+            await call("destroy", block.facts)
+        except Unavailable as error:
+            _log.warning("server-not-given-back", block=block.facts.id, error=error.message)
+            return False
+    return True
 
 
 async def _settle(state: State, entry: SliceEntry, call: Callable[..., Awaitable[Any]]) -> None:

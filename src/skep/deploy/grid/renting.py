@@ -29,7 +29,7 @@ class Renting:
     """Orders of one grid. ``call(event, ...)`` calls the owner's handler."""
 
     def __init__(self, options: Options, ledger: Ledger, file: StateFile, call: Call) -> None:
-        self._options = options
+        self.options = options
         self._ledger = ledger
         self._file = file
         self._call = call
@@ -39,13 +39,13 @@ class Renting:
         """Order the cheapest server that takes the slice; what comes back is still being made. Raises GridFull."""
         if item.pinned and item.pinned != HERE:
             raise GridFull(f"slice {item.id} is pinned to block {item.pinned}, which has no room for it")
-        chosen = self._options.cheapest(item.size, item.tags)
+        chosen = self.options.cheapest(item.size, item.tags)
         if chosen is None or not can_create:
             raise GridFull(f"no server takes slice {item.id} ({_words(item)}) and none can be rented: add a server")
-        if len(self._ledger.layout.blocks) >= self._options.max:
+        if len(self._ledger.layout.blocks) >= self.options.max:
             raise GridFull(
                 f"no server takes slice {item.id} ({_words(item)}) and the most that may be, "
-                f"{self._options.max}, are there: raise max or remove something"
+                f"{self.options.max}, are there: raise max or remove something"
             )
         return self.order(chosen, item.id)
 
@@ -98,10 +98,10 @@ class Renting:
         try:
             await self._file.save(ledger.state)
             try:
-                async with asyncio.timeout(self._options.create_timeout_s):
+                async with asyncio.timeout(self.options.create_timeout_s):
                     told = await self._call("create", order)
             except TimeoutError as error:
-                raise TimedOut(f"server {order.id} did not come within {self._options.create_timeout_s:g} s") from error
+                raise TimedOut(f"server {order.id} did not come within {self.options.create_timeout_s:g} s") from error
             ledger.learn(_told(ledger.block(order.id).facts, told))
         except BaseException as error:
             ledger.shut(order.id, "destroying")

@@ -32,6 +32,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import msgspec
+
 from skep.base.clock import Clock, SystemClock
 from skep.base.errors import AlreadyExists, BadInput, GridFull, InUse, SkepError
 from skep.base.logs import get_logger
@@ -40,7 +42,7 @@ from skep.deploy.grid.layout import Block
 from skep.deploy.grid.ledger import Ledger
 from skep.deploy.grid.options import Options
 from skep.deploy.grid.place import candidates, place
-from skep.deploy.grid.records import BlockFacts, Decision, Move, Slice
+from skep.deploy.grid.records import BlockFacts, Decision, Move, ServerType, Slice
 from skep.deploy.grid.recovery import recover
 from skep.deploy.grid.renting import Renting
 from skep.deploy.grid.room import make_room
@@ -96,6 +98,11 @@ class SliceGrid:
             return handler
 
         return register
+
+    def offer(self, types: Iterable[ServerType]) -> None:
+        """What can be rented from now on. Raises BadInput when two have one name."""
+        self.options = msgspec.structs.replace(self.options, types=tuple(types))
+        self._renting.options = self.options
 
     async def open(self) -> None:
         """Read the state file and bring what a crash interrupted to exactly the old or exactly the new state.

@@ -64,6 +64,9 @@ class Fleet:
         self._clock = clock
         self._seen_s: dict[str, float] = {}
         self._changing = asyncio.Lock()
+        self._fencing = asyncio.Lock()
+        self._fence_due = False
+        """Whether some server has not heard yet who the others are."""
 
     async def load(self) -> None:
         """Know the servers of the state; before the grid is opened."""
@@ -74,15 +77,17 @@ class Fleet:
         """Put servers into the grid that it does not have; after it was opened."""
         known = {block.facts.id for block in self._grid.blocks}
         for server in self._ways.servers:
-            if server.id not in known:
+            if server.id not in known and not server.machine:  # a rented one that has no block is given back
                 await self._adopt(server)
 
     async def _adopt(self, server: Server) -> None:
         report = server.report or HostReport(host=server.id)
-        size = Size(
-            memory_bytes=report.memory_bytes - report.memory_bytes // KEPT_BACK,
-            cpu_millis=report.cpu_millis,
-            disk_bytes=report.disk_free_bytes,
+        size = usable(
+            Size(
+                memory_bytes=report.memory_bytes,
+                cpu_millis=report.cpu_millis,
+                disk_bytes=report.disk_free_bytes,
+            )
         )
         await self._grid.adopt(server.id, size, tags=server.tags, address=server.address, price=server.price)
 
@@ -171,6 +176,39 @@ class Fleet:
         if not found.ok:
             await say(f"{server.id} is to serve domains and has no nginx yet: apt-get install nginx there")
 
+    # --- Rented ones --------------------------------------------------------------------------
+
+    def rented(self) -> tuple[str, ...]:
+        """Ids of the servers that HQ rented."""
+        return tuple(one.id for one in self._ways.servers if one.machine)
+
+    async def take_in(self, server: Server) -> None:
+        """Let a machine that was rented be a server; its block is in the grid already. May be asked again.
+
+        Raises what its engine raises, and CommandFailed when it cannot be fenced. Others that cannot be told of it now
+        are told by a later ``tick``.
+        """
+        await self._ways.know(server)
+        try:
+            await self._ways.engine(server.id).facts()
+            await save(self._store, f"servers/{server.id}", server)
+        except BaseException:
+            await self._ways.forget(server.id)
+            raise
+        if server.fenced:
+            failed = await self._fenced(_logged)
+            self._fence_due = bool(failed)
+            if server.id in failed:
+                raise CommandFailed(f"{server.id} is not fenced: {failed[server.id]}")
+
+    async def let_go(self, id: str) -> None:
+        """Forget a rented server, whose machine is given back after this. Not there: fine."""
+        server = self._ways.server(id)
+        await self._store.delete(f"servers/{id}")
+        await self._ways.forget(id)
+        self._seen_s.pop(id, None)
+        self._fence_due = self._fence_due or (server is not None and server.fenced)
+
     async def remove(self, id: str, *, force: bool, say: Callable[[str], Awaitable[None]]) -> None:
         """Move everything off a server and forget it; one that is lost is given up.
 
@@ -188,7 +226,7 @@ class Fleet:
                 await self._grid.forget(id)
             else:
                 await self._grid.release(id)
-            if server.fenced:
+            if server.fenced and not server.machine:
                 for applied in await unlock([_member(server, self._settings)], self._connect):
                     await say(f"{id}: {applied.error or 'no longer fenced'}")
             await self._store.delete(f"servers/{id}")
@@ -221,19 +259,26 @@ class Fleet:
             await self._fence(say)
 
     async def _fence(self, say: Callable[[str], Awaitable[None]]) -> None:
-        members = [_member(one, self._settings) for one in self._ways.servers if not _is_loopback(one.address)]
-        fenced = [one.id for one in self._ways.servers if one.fenced]
-        if not fenced:
-            return
-        fence = fence_of(members)
-        applied = await lock(fence, self._connect, only=fenced)
-        runners = [self._ways.runner(one.host) for one in applied if not one.error]
-        failed = [f"{one.host}: {one.error}" for one in applied if one.error]
-        failed += [f"{one.host}: {one.error}" for one in await spread_names(fence, runners)]
+        failed = await self._fenced(say)
+        if failed:
+            words = "; ".join(f"{host}: {error}" for host, error in failed.items())
+            raise CommandFailed(f"the fence is not whole: {words}. Try `skep servers fence` again")
+
+    async def _fenced(self, say: Callable[[str], Awaitable[None]]) -> dict[str, str]:
+        """Bring the rules to all; those where that failed, with why."""
+        async with self._fencing:
+            members = [_member(one, self._settings) for one in self._ways.servers if not _is_loopback(one.address)]
+            fenced = [one.id for one in self._ways.servers if one.fenced]
+            if not fenced:
+                return {}
+            fence = fence_of(members)
+            applied = await lock(fence, self._connect, only=fenced)
+            failed = {one.host: one.error for one in applied if one.error}
+            runners = [self._ways.runner(one.host) for one in applied if not one.error]
+            failed |= {one.host: one.error for one in await spread_names(fence, runners) if one.error}
         for one in applied:
             await say(_told(one))
-        if failed:
-            raise CommandFailed("the fence is not whole: " + "; ".join(failed) + ". Try `skep servers fence` again")
+        return failed
 
     @contextlib.asynccontextmanager
     async def _connect(self, member: Member) -> AsyncIterator[Runner]:
@@ -247,6 +292,8 @@ class Fleet:
 
     async def tick(self) -> None:
         """Ask every host for a sign of life. One that is silent for long is lost; one that speaks again is found."""
+        if self._fence_due:
+            self._fence_due = bool(await self._fenced(_logged))
         places = asyncio.Semaphore(LOOKS_AT_ONCE)
 
         async def one(server: Server) -> None:
@@ -291,6 +338,15 @@ class Fleet:
         return f"{len(self._grid.blocks)} servers, {price * 730:.2f} a month" if price else ""
 
 
+def usable(size: Size) -> Size:
+    """What of a host is for jobs."""
+    return msgspec.structs.replace(size, memory_bytes=size.memory_bytes - size.memory_bytes // KEPT_BACK)
+
+
+async def _logged(text: str) -> None:
+    log.info("fence", said=text)
+
+
 def _member(server: Server, settings: HqSettings) -> Member:
     own = {settings.ssh.port, settings.webhook.port} - {0} if server.local else set()
     web = {settings.router.http_port, settings.router.https_port} if server.router else set()
@@ -330,6 +386,7 @@ def server_view(server: Server, *, state: str, silent_s: float, slices: Collecti
         "fenced": server.fenced,
         "tags": list(server.tags),
         "price": server.price,
+        "machine": server.machine,
         "slices": sorted(slices),
         "processors": report.processors if report else 0,
         "memory_bytes": report.memory_bytes if report else 0,

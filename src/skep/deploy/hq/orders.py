@@ -27,6 +27,7 @@ from skep.deploy.hq.fleet import Fleet, server_view
 from skep.deploy.hq.hooks import Hooks
 from skep.deploy.hq.people import EVERY, ROLES, People, Role, check_admin, check_role
 from skep.deploy.hq.pushes import Pushes, declared
+from skep.deploy.hq.renting import Rented
 from skep.deploy.hq.repositories import Repositories
 from skep.deploy.hq.servers import LOCAL, Server, Ways, parse_target
 from skep.deploy.hq.settings import HqSettings
@@ -52,6 +53,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     variables: Variables
     ways: Ways
     fleet: Fleet
+    machines: Rented | None
     grid: SliceGrid
     launches: Launches
     journal: Journal
@@ -460,6 +462,8 @@ async def _hq_status(desk: Desk, call: Call) -> Any:
         "servers": len(desk.ways.servers),
         "stacks": len(await desk.journal.stacks()),
         "branches": list(desk.settings.git.branches),
+        "machines": await desk.machines.told(desk.grid.options.types) if desk.machines is not None else {},
+        "price": desk.fleet.price_a_month(),
     }
 
 

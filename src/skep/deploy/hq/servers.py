@@ -42,6 +42,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     fenced: bool = False
     price: float = 0.0
     """By hour, in any money."""
+    machine: str = ""
+    """Its type at the provider where HQ rented it; empty: it is one's own."""
     report: HostReport | None = None
     added_us: int = 0
 

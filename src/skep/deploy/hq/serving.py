@@ -34,6 +34,7 @@ from skep.deploy.hq.hooks import Hook, Hooks
 from skep.deploy.hq.orders import Desk, carry_out
 from skep.deploy.hq.people import LOCAL_ADMIN, People, Person
 from skep.deploy.hq.pushes import Pushes
+from skep.deploy.hq.renting import Rented, new_driver
 from skep.deploy.hq.repositories import Repositories
 from skep.deploy.hq.routers import Routers
 from skep.deploy.hq.sealed_rows import SealedRows
@@ -107,6 +108,7 @@ class Hq:
         self._closing.push_async_callback(self.launcher.close)
         self.fleet = Fleet(ways=self.ways, store=self.store, grid=self.grid, hosts=self.launcher, settings=settings,
                            clock=self.clock)  # fmt: skip
+        await self._open_machines()
         self.pushes = Pushes(
             repositories=self.repositories,
             launches=self.launcher,
@@ -117,10 +119,29 @@ class Hq:
             price_a_month=self.fleet.price_a_month,
         )
 
+    async def _open_machines(self) -> None:
+        """Where servers are rented, if anywhere."""
+        driver = new_driver(self.settings, root=self.folder.root, fleet=await fleet_name(self.store),
+                            public_key=self.folder.public_key(), clock=self.clock)  # fmt: skip
+        self.machines: Rented | None = None
+        if driver is not None:
+            self._closing.push_async_callback(driver.close)
+            self.machines = Rented(driver, settings=self.settings, fleet=self.fleet, store=self.store,
+                                   key=self.folder.identity, clock=self.clock)  # fmt: skip
+            await self.machines.take(self.grid)
+
     async def _open_state(self, key: bytes) -> None:
         """The records, the journal and the grid's state: in files here, or in etcd."""
         rules = self.settings.grid
-        options: dict[str, Any] = {"autosize": rules.autosize, "min": rules.min, "max": rules.max}
+        options: dict[str, Any] = {
+            "autosize": rules.autosize,
+            "min": rules.min,
+            "max": rules.max,
+            "linger_s": rules.linger_s,
+            "cooldown_s": rules.cooldown_s,
+            "gap_s": rules.gap_s,
+            "billing_s": self.settings.machines.billing_s if self.settings.machines.driver == "digitalocean" else 0.0,
+        }
         if self._led is not None:
             from skep.deploy.hq.etcd_state import EtcdGridFile, EtcdRows, EtcdState
 
@@ -145,6 +166,8 @@ class Hq:
             log.info("launch mended", stack=verdict.stack, outcome=verdict.outcome, release=verdict.release)
         await self.pushes.recover(self._revision)
         await self.fleet.adopt_all()
+        if self.machines is not None:
+            await _try("machines", self.machines.clear)
         await self.changed("")
 
     async def _revision(self, stack: str) -> str:
@@ -206,6 +229,7 @@ class Hq:
             variables=self.variables,
             ways=self.ways,
             fleet=self.fleet,
+            machines=self.machines,
             grid=self.grid,
             launches=self.launcher,
             journal=self.journal,
@@ -241,6 +265,8 @@ class Hq:
             await self.clock.sleep(self.settings.care.tick_s)
             for name, work in (("launcher", self.launcher.tick), ("routers", self.routers.tick)):
                 await _try(name, work)
+            if self.machines is not None:
+                await _try("machines", self.machines.tick)
             await _try("export", lambda: self.changed(""))
 
     async def _tidy(self) -> None:

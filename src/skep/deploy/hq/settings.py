@@ -22,6 +22,7 @@ Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10_000_000)]
 _SIZES = {"pack_max", "tree_max", "body_max"}
 _TIMES = {"login_timeout", "push_timeout", "age_max", "tick", "lost_after", "etcd_lease"}
+_TIMES |= {"linger", "cooldown", "gap", "billing"}
 
 
 class SshSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +79,26 @@ class GridSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     autosize: bool
     min: Annotated[int, Meta(ge=0)]
     max: Count
+    linger_s: float
+    cooldown_s: float
+    gap_s: float
+
+
+class MachinesSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where servers are rented."""
+
+    driver: Literal["", "digitalocean", "local"]
+    types: tuple[str, ...]
+    region: str
+    image: str
+    token_file: str
+    api: str
+    user: str
+    ssh_port: Annotated[int, Meta(ge=1, le=65_535)]
+    fence: bool
+    tags: tuple[str, ...]
+    price_hourly_max: Annotated[float, Meta(ge=0)]
+    billing_s: float
 
 
 class CareSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +125,7 @@ class HqSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     deploy: DeploySettings
     router: RouterSettings
     grid: GridSettings
+    machines: MachinesSettings
     care: CareSettings
     state: StateSettings
 
