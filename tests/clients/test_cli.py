@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from skep.testing.clouds.base import CLIENT_ID, CLIENT_SECRET
@@ -132,6 +133,11 @@ def test_sharing(skep: Program, tmp_path: Path) -> None:
     ben("login", ben.url, "--user", "benno", "--password-stdin", typed="quiet meadow 41 lantern\n")
     (tmp_path / "letter").write_text("dear ben")
     skep("put", tmp_path / "letter", "/shared/letter")
+    link = skep.json("link", "add", "/shared", "--expires", "1h", "--downloads", "1")
+    opened = httpx.get(link["url"].replace("/l/", "/api/public/") + "/data", params={"path": "/letter"})
+    assert opened.content == (tmp_path / "letter").read_bytes()
+    assert "1 of 1" in skep("link", "ls", "--all")
+    assert [one["id"] for one in skep.json("link", "rm", "/shared")] == [link["id"]]
     assert "say with whom" in skep("share", "add", "/shared", exits=2)
     given = skep.json("share", "add", "/shared", "--user", "benno", "--rights", "write")
     assert (given["path"], given["state"], given["holder"]["name"]) == ("/shared", "pending", "benno")

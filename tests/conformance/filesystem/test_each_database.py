@@ -6,9 +6,18 @@ import asyncio
 
 import pytest
 
-from skep.base.errors import BadInput, Conflict, CursorTooOld, NotFound, QuotaExceeded, SkepError
+from skep.base.errors import (
+    BadInput,
+    Conflict,
+    CursorTooOld,
+    LimitReached,
+    NotFound,
+    QuotaExceeded,
+    ShareNotFound,
+    SkepError,
+)
 from skep.base.workers import Progress
-from skep.filesystem import BatchItem, Conditions, Digests, Limits, Retention, Wants, rows_of
+from skep.filesystem import BatchItem, Conditions, Digests, Limits, LinkChange, LinkRules, Retention, Wants, rows_of
 from skep.testing.files import admin, open_files, person
 
 LIMITS = Limits(versions_max=3, versions_days=1, trash_days=1, journal_days=1)
@@ -89,6 +98,42 @@ async def test_a_share(bench):
     assert await files.shares_held(ben) == []
     with pytest.raises(NotFound):
         await files.by_id(ben, node.id)
+
+
+async def test_a_link_gives_no_more_than_it_may_to_whoever_asks_at_once(bench):
+    ada = await person(bench, "ada")
+    files = bench.filesystem
+    node = (await bench.put(ada, "/d/f", b"content")).node
+    rules = LinkRules(downloads_max=3, bytes_max=25, password_hash="kept")
+    made, token = await files.make_link(ada, node.parent_id, "upload", rules)
+    link, holder = await files.open_link(token)
+    assert (link.id, link.password_hash, holder.user_id) == (made.id, "kept", made.id)
+
+    async def went_well(doing):
+        try:
+            await doing
+        except LimitReached:
+            return False
+        return True
+
+    counted = await asyncio.gather(*(went_well(files.count_download(link.id)) for _ in range(8)))
+    taken = await asyncio.gather(*(went_well(files.take_link_room(link, 10)) for _ in range(8)))
+    assert (sum(counted), sum(taken)) == (3, 2)
+    await files.give_link_room_back(link.id, 10)
+    await files.give_link_room_back(link.id, 1_000)  # more than was taken: nothing happens
+    now = await files.link(ada, link.id)
+    assert (now.downloads, now.received_bytes) == (3, 10)
+    changed, other = await files.change_link(ada, link.id, LinkChange(downloads_max=None, name="é"), renew=True)
+    assert (changed.downloads_max, changed.bytes_max, changed.name, changed.has_password) == (None, 25, "é", True)
+    with pytest.raises(ShareNotFound):
+        await files.open_link(token)
+    assert (await files.open_link(other))[0].name == "é"
+    assert [one.id for one in await files.links_made(ada)] == [link.id]
+    assert [one.id for one in await files.links_of_space(ada, None)] == [link.id]
+    assert await bench.findings() == []
+    await files.delete(ada, node.parent_id, permanently=True)
+    assert await files.links_made(ada) == []
+    assert await bench.findings() == []
 
 
 async def test_writers_that_meet(bench):

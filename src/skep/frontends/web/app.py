@@ -140,7 +140,12 @@ class WebApp:
             return
         link = _LINK.fullmatch(path)
         if link:  # into the part of an address that no server is told and no log has
-            away = [("location", f"/#/l/{link[1]}"), ("cache-control", "no-store"), *_ALWAYS]
+            away = [
+                ("location", f"/#/l/{link[1]}"),
+                ("cache-control", "no-store"),
+                ("x-robots-tag", "noindex"),
+                *_ALWAYS,
+            ]
             await send_bytes(send, 302, b"", away, head_only=head_only)
             return
         asset = self._assets.get(path)

@@ -56,6 +56,22 @@ async def test_traffic_is_the_owners_and_ends_with_402(hive: TestHive) -> None:
     assert (await ada.get(f"{CREDIT}/limits")).json()["traffic_bytes"] == 25_000
 
 
+@pytest.mark.parametrize("metered", [True, False])
+async def test_traffic_of_links_is_the_owners_if_the_hive_says_so(tmp_path: Path, metered: bool) -> None:
+    async with open_test_hive(tmp_path, links__metered=metered) as hive:
+        admin, ada = await hive.client("root", is_admin=True), await hive.client("ada")
+        await admin.put(f"{CREDIT}/limits", json={"account": "user:ada", "traffic_bytes": MB})
+        await hive.hive.filesystem.meter.refresh()
+        assert (await ada.put(DATA, params={"path": "/d/f"}, content=b"x" * 1_000)).status_code == 201
+        for rights, call in (("read", {"method": "GET"}), ("upload", {"method": "PUT", "content": b"y" * 100})):
+            made = (await ada.post("/api/links", json={"path": "/d", "rights": rights})).json()
+            url = f"/api/public/{made['token']}/data"
+            answer = await hive.anonymous.request(url=url, params={"path": "/f"}, **call)
+            assert answer.status_code in (200, 201), answer.text
+        found = await month(hive, ada)
+        assert (found["in_bytes"], found["out_bytes"]) == ((1_100, 1_000) if metered else (1_000, 0))
+
+
 async def test_large_files_are_counted_as_they_flow(hive: TestHive) -> None:
     admin, ada = await hive.client("root", is_admin=True), await hive.client("ada")
     await admin.put(f"{CREDIT}/limits", json={"account": "user:ada", "traffic_bytes": 8 * MB})
