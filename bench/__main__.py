@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import machine
 from bench.agent_links import agent_links
 from bench.big_file import download, upload
+from bench.blocks import blocks
 from bench.coding import coding
 from bench.credentials import credentials
 from bench.dedup import dedup
@@ -49,6 +50,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "credentials": credentials,
     "growth": growth,
     "webdav": webdav,
+    "blocks": blocks,
     "agent-links": agent_links,
     "grid": grid,
     "push": push,

@@ -100,13 +100,13 @@ class Connection(asyncio.Protocol):
             self._done.set_exception(RuntimeError(text))
 
 
-async def puts(prefix: str, count: int, size_bytes: int, connections: int) -> dict[str, float]:
-    """PUT ``count`` bodies that nobody has seen to ``prefix`` followed by their number."""
+async def puts(prefix: str, count: int, size_bytes: int, connections: int, method: str = "PUT") -> dict[str, float]:
+    """PUT (or POST) ``count`` bodies that nobody has seen to ``prefix`` followed by their number."""
     url = urllib.parse.urlsplit(prefix)
     base = f"{url.path}?{url.query}" if url.query else url.path
     data = b"".join(noise(count * size_bytes))
     requests = [
-        request("PUT", url, f"{base}{number}", size_bytes) + data[number * size_bytes : (number + 1) * size_bytes]
+        request(method, url, f"{base}{number}", size_bytes) + data[number * size_bytes : (number + 1) * size_bytes]
         for number in range(count)
     ]
     del data
@@ -157,7 +157,7 @@ def stream(target: str, size_bytes: int) -> dict[str, float]:
 def main() -> None:
     """Do what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("puts", "gets", "noise"))
+    parser.add_argument("what", choices=("puts", "posts", "gets", "noise"))
     parser.add_argument("url")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--bytes", type=int, default=4096)
@@ -170,7 +170,8 @@ def main() -> None:
             if options.what == "gets":
                 found = runner.run(gets(options.url, options.count, options.connections))
             else:
-                found = runner.run(puts(options.url, options.count, options.bytes, options.connections))
+                method = "POST" if options.what == "posts" else "PUT"
+                found = runner.run(puts(options.url, options.count, options.bytes, options.connections, method))
     print(json.dumps(found))
 
 

@@ -37,6 +37,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: Annotated[int, Meta(ge=0, le=65_535)]
     s3_port: Annotated[int, Meta(ge=0, le=65_535)]
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)]
     engine: Literal["granian", "uvicorn"]
     only: Literal["", "array", "cloud", "chunk"]
     sftp_port: Annotated[int, Meta(ge=0, le=65_535)]
@@ -80,6 +81,7 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Annotated[int, Meta(ge=0, le=32)]
     user_schemes: tuple[str, ...]
     dedup: Literal["account", "hive"]
+    first_store: str
     pack_bytes: Annotated[int, Meta(ge=5 * 2**20, le=64 * 2**20)]
     compression_level: Annotated[int, Meta(ge=0, le=19)]
     upload_memory_bytes: Annotated[int, Meta(ge=64 * 2**20, le=2**40)]

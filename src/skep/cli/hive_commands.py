@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 import click
 
 from skep.base.errors import InvalidSetting
+from skep.cli.block_options import with_block_options
 from skep.cli.exits import DONE, UNAVAILABLE
 from skep.cli.options import with_output
 from skep.cli.output import Output, human_size, human_time, shown, table
@@ -113,6 +114,7 @@ def _url(settings: Settings) -> str:
     help="Serve live changes alone, beside the hive; or be a hive for one service alone.",
 )
 @with_place
+@with_block_options
 def serve(output: Output, overrides: dict[str, object], only: str | None) -> None:
     """Run a hive in the foreground, until SIGTERM or Ctrl-C.
 
@@ -133,6 +135,7 @@ def serve(output: Output, overrides: dict[str, object], only: str | None) -> Non
       skep serve --set log.format=json --set storage.scheme='ec(4,2)'
       skep serve --only events --port 8081 --set events.fanout=postgresql
       skep serve --only array
+      skep serve --debug --dummy --dummy-auth MAGICFARYDUST --port 8888
     """
     began = time.monotonic()
     gc.disable()  # a start makes many objects and no garbage; once it is ready the hive collects again
@@ -198,6 +201,11 @@ def up(output: Output, overrides: dict[str, object], admin: str) -> None:
     }
     output.value(value, _greeting(running.url, admin, password, background.log_file))
     forget_first_password(found.data_path())
+
+
+def set_up_hive(output: Output, overrides: Mapping[str, object]) -> str | None:
+    """Make a new hive with these settings; the first account's password."""
+    return asyncio.run(_set_up(output, _settings(overrides), "admin"))
 
 
 async def _set_up(output: Output, settings: Settings, admin: str) -> str | None:

@@ -21,6 +21,21 @@ _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
 _TEXT = "text/plain; charset=utf-8"
 
 
+def metrics_alone(app: App) -> App:
+    """The hive's application for a port that answers with the metrics, whatever its path."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await app({**scope, "path": "/metrics", "raw_path": b"/metrics"}, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSocket here"})
+        else:
+            await app(scope, receive, send)
+
+    return answer
+
+
 class PlainPages:
     """Answers its own paths and hands everything else on.
 

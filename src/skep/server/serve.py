@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from skep.base.clock import SystemClock
 from skep.base.logs import configure_logs, get_logger
 from skep.base.settings import Settings
 from skep.events.records import Event, HiveStarted, HiveStopping
+from skep.frontends.common.asgi import App
 from skep.server.addresses import listening_port
 from skep.server.certificates import with_certificate
 from skep.server.connections import Doorkeeper
@@ -119,8 +121,6 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     """``database``: the lock on it, None for a process that serves events alone."""
-    from skep.server.doors import at_port_of
-
     server, only_events = settings.server, database is None
     port = listening_port(server.host, server.port)
     url = _url(settings, port)
@@ -129,11 +129,9 @@ async def _serve(
     watching: list[asyncio.Task[None]] = []
     ports = [port]
 
-    waiting = {"server"}
-    if server.s3_port and not only_events and not server.only:
-        waiting.add("s3")
-        s3_port = listening_port(server.host, server.s3_port)
-        ports.append(s3_port)
+    more = _more_ports(settings, hive, only_events=only_events)
+    waiting = {"server", *more}
+    ports += [own for own, _ in more.values()]
 
     def ready(name: str) -> None:
         waiting.discard(name)
@@ -151,10 +149,9 @@ async def _serve(
             leave = asyncio.Event()
             run = engine(server.engine)
             running = [run(hive.app, _listening(settings, port, tls), leave, lambda: ready("server"))]
-            if "s3" in waiting:
-                listening = _listening(settings, s3_port, tls)
-                running.append(run(at_port_of("s3", hive.app), listening, leave, lambda: ready("s3")))
-                log.info("s3", url=_url(settings, s3_port))
+            for name, (own, app) in more.items():
+                running.append(run(app, _listening(settings, own, tls), leave, partial(ready, name)))
+                log.info(name, url=_url(settings, own))
             serving = asyncio.create_task(_all(running, leave))
             watching.append(asyncio.create_task(_doorkeeper(hive, settings, ports).watch()))
             if tls is not None:
@@ -175,6 +172,19 @@ async def _serve(
             await sftp.close()
         await hive.close(WORKERS_GRACE_S)
         log.info("stopped")
+
+
+def _more_ports(settings: Settings, hive: Hive | EventsHive, *, only_events: bool) -> dict[str, tuple[int, App]]:
+    """Ports beside the first, by the name of what answers there."""
+    from skep.server.doors import at_port_of
+    from skep.server.plain import metrics_alone
+
+    server, found = settings.server, dict[str, tuple[int, App]]()
+    if server.s3_port and not only_events and not server.only:
+        found["s3"] = listening_port(server.host, server.s3_port), at_port_of("s3", hive.app)
+    if server.metrics_port and not only_events:
+        found["metrics"] = listening_port(server.host, server.metrics_port), metrics_alone(hive.app)
+    return found
 
 
 async def _asked(signals: _Signals, database: DatabaseLock | None) -> None:

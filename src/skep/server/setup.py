@@ -124,7 +124,8 @@ async def _fill(settings: Settings, clock: Clock, admin_name: str) -> AsyncItera
             thresholds = chosen(scheme, settings.storage.repair_at or None, settings.storage.wanted or None)
             await hive.chunks.set_scheme(scheme)
             await hive.chunks.thresholds.choose(scheme, thresholds)
-            place = settings.data_path() / STORE_DIRECTORY
+            chosen_place = settings.storage.first_store
+            place = Path(chosen_place) if chosen_place else settings.data_path() / STORE_DIRECTORY
             await asyncio.to_thread(_make_directory, place)
             await hive.stores.add(STORE_NAME, f"fs://{place}", zone=STORE_NAME)
             made = True

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from skep.auth import internal_principal
-from skep.base.errors import Unavailable
+from skep.base.errors import InvalidSetting, Unavailable
 from skep.frontends.blocks.accounting import ANSWER_BYTES_MAX, AccountingServer
 from skep.frontends.blocks.internal import NO_LIMIT_BYTES
 from skep.frontends.common.asgi import Receive, Scope, Send
@@ -184,6 +184,13 @@ async def test_a_slow_or_dead_accounting_server_keeps_nobody_waiting_for_ever(ac
         accounting.hangs.set()
     with pytest.raises(Unavailable):
         await server.of_header("Token ada")
+
+
+@pytest.mark.parametrize(("host", "secret"), [("localhost:8000", SECRET), ("http://localhost:8000", "")])
+async def test_an_accounting_server_needs_a_url_and_a_secret(tmp_path: Path, host: str, secret: str) -> None:
+    with pytest.raises(InvalidSetting):
+        async with open_test_hive(tmp_path, blocks__accounting_host=host, blocks__apisecret=secret):
+            pass
 
 
 # --- this hive as the accounting server ---------------------------------------------------------
