@@ -6,6 +6,7 @@ in a file and calls its owner's handlers.
 """
 
 from skep.deploy.grid.options import Options
+from skep.deploy.grid.preview import Step
 from skep.deploy.grid.records import HERE, BlockFacts, Candidate, CreateOrder, Decision, Move, ServerType, Slice
 from skep.deploy.grid.slicegrid import SliceGrid
 from skep.deploy.stack.records import Size
@@ -22,4 +23,5 @@ __all__ = [
     "Size",
     "Slice",
     "SliceGrid",
+    "Step",
 ]

@@ -42,6 +42,7 @@ from skep.deploy.grid.layout import Block
 from skep.deploy.grid.ledger import Ledger
 from skep.deploy.grid.options import Options
 from skep.deploy.grid.place import candidates, place
+from skep.deploy.grid.preview import Step, preview
 from skep.deploy.grid.records import BlockFacts, Decision, Move, ServerType, Slice
 from skep.deploy.grid.recovery import recover
 from skep.deploy.grid.renting import Renting
@@ -162,6 +163,20 @@ class SliceGrid:
         """What ``tick`` would move if all waits were over: the preview."""
         found = plan_drain(self._ledger.layout, budget=self.options.budget, headroom=self.options.headroom)
         return found.moves if found else ()
+
+    def preview(self, items: Iterable[Slice], *, without: Iterable[str] = ()) -> tuple[Step, ...]:
+        """What would become of these slices if they were added now; nothing is changed.
+
+        ``without`` are slices that would be gone by then.
+        """
+        layout, gone = self._ledger.layout, [one for one in without if one in self._ledger.layout.homes]
+        if gone:
+            layout = layout.copy()
+            for slice_id in gone:
+                layout.take(slice_id)
+        wanted = [msgspec.structs.replace(one, size=one.size.quantised()) for one in items]
+        credit = self._ledger.state.move_credit
+        return preview(layout, self.options, wanted, credit=credit, can_create="create" in self._handlers)
 
     # --- Slices -------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from skep.deploy.grid import Step
 from skep.deploy.launch.records import (
     Build,
     Deploy,
@@ -18,6 +19,8 @@ from skep.deploy.launch.records import (
 )
 
 LINE_MAX_CHARS = 500
+HOURS_A_MONTH = 730
+PLACED_SHOWN = 12
 _DOWNTIME = {"none": "no downtime", "restart": "restarts: it is away for a moment"}
 
 
@@ -47,7 +50,25 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.is_empty:
         lines.append("  nothing is started or ended")
     lines += [f"  {job}: {_DOWNTIME[kind]}" for job, kind in plan.downtime.items()]
+    lines += _grid_lines(plan.placing)
     return lines + [f"  {plain(note)}" for note in plan.notes]
+
+
+def _grid_lines(steps: Sequence[Step]) -> list[str]:
+    """What the grid would do: where the new slices go, what moves for them, what is rented and what that costs."""
+    placed = [f"{one.slice} on {one.block}" for one in steps if one.kind == "place"]
+    lines = [f"  grid: {one.slice} moves from {one.source} to {one.block}" for one in steps if one.kind == "move"]
+    lines += [
+        f"  grid: rents {one.block} for {one.slice}, {one.price * HOURS_A_MONTH:.2f} a month"
+        for one in steps
+        if one.kind == "rent"
+    ]
+    lines += [f"  grid: no server takes {one.slice} now" for one in steps if one.kind == "full"]
+    if placed:
+        more = f" and {len(placed) - PLACED_SHOWN} more" if len(placed) > PLACED_SHOWN else ""
+        lines.append(f"  grid: {', '.join(placed[:PLACED_SHOWN])}{more}")
+    rented = sum(one.price for one in steps if one.kind == "rent")
+    return lines + ([f"  rented in all: {rented * HOURS_A_MONTH:.2f} a month more"] if rented else [])
 
 
 def instruction_line(one: Instruction) -> str:

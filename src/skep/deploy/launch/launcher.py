@@ -28,7 +28,7 @@ from skep.deploy.launch.crons import Crons
 from skep.deploy.launch.ground import Ground
 from skep.deploy.launch.journal import release_of
 from skep.deploy.launch.limits import Limits
-from skep.deploy.launch.planning import Situation, compile_end, compile_plan
+from skep.deploy.launch.planning import Situation, compile_end, compile_plan, new_slices
 from skep.deploy.launch.records import Event, Plan, Release, Request, Say, StackView, Verdict
 from skep.deploy.launch.slices import Slices
 from skep.deploy.launch.viewing import observe_stack
@@ -313,7 +313,11 @@ class Launcher:
 
     async def _compiled(self, after: Release, *, number: int, force: Collection[str] = ()) -> Plan:
         before = await self._ground.journal.current(after.stack.name)
-        return compile_plan(before, after, await self.situation(after), number=number, force=force)
+        plan = compile_plan(before, after, await self.situation(after), number=number, force=force)
+        homes = {job.name: await self._ground.journal.home(plan.stack, job.name) for job in after.stack.jobs}
+        known = {block.facts.id for block in self._ground.grid.blocks}
+        homes = {name: home for name, home in homes.items() if home in known}
+        return msgspec.structs.replace(plan, placing=self._ground.grid.preview(new_slices(plan, after, homes)))
 
     async def _end(self, stack: str, say: Say) -> Verdict:
         journal = self._ground.journal

@@ -15,6 +15,7 @@ import msgspec
 
 from skep.deploy.build.images import TLS
 from skep.deploy.engines.records import Binding
+from skep.deploy.grid import HERE, Slice
 from skep.deploy.launch.records import (
     Build,
     Deploy,
@@ -193,6 +194,33 @@ def compile_plan(
         downtime=planner.downtime,
         notes=tuple(planner.notes),
     )
+
+
+def new_slices(plan: Plan, after: Release, homes: Mapping[str, str]) -> tuple[Slice, ...]:
+    """What the grid will be asked to place for a plan; ``homes`` says on which block a job's volumes are."""
+    found = []
+    for one in plan.instructions:
+        if isinstance(one, Ensure) and not one.replaces:
+            ids: tuple[str, ...] = (one.slice,)
+        elif isinstance(one, Scale) or (isinstance(one, Deploy) and not one.in_place):
+            ids = one.slices
+        else:
+            continue
+        job = after.stack.job(one.job)
+        assert job is not None, one.job
+        found += [
+            Slice(
+                id=name,
+                size=job.size,
+                tags=frozenset(job.tags),
+                group=f"{plan.stack}.{job.name}",
+                pinned=homes.get(job.name, HERE) if job.is_pinned else "",
+                ports=frozenset(port.host_port for port in job.expose if port.host_port),
+                image=after.images.get(job.name, ""),
+            )
+            for name in ids
+        ]
+    return tuple(found)
 
 
 def _leads_elsewhere(before: Release | None, after: Release, changes: Sequence[Instruction]) -> bool:

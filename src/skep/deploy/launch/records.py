@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from skep.deploy.engines.records import Binding, JobSpec
+from skep.deploy.grid import Step
 from skep.deploy.stack.records import Job, Kind, Size, Stack
 
 Downtime: TypeAlias = Literal["none", "restart"]
@@ -126,6 +127,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of each job that is started or replaced."""
     notes: tuple[str, ...] = ()
     """What people should know: services that go on with an older environment, shared services, …"""
+    placing: tuple[Step, ...] = ()
+    """What the grid would do for it when it was made; others may be quicker, so it may do something else."""
 
     @property
     def starts(self) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from skep.deploy.grid.drain import plan_drain
 from skep.deploy.grid.layout import Block, Layout
+from skep.deploy.grid.options import Options
 from skep.deploy.grid.place import candidates, place
-from skep.deploy.grid.records import UNMOVABLE, BlockFacts, Move, Slice
+from skep.deploy.grid.preview import Step, preview
+from skep.deploy.grid.records import UNMOVABLE, BlockFacts, Move, ServerType, Slice
 from skep.deploy.grid.replan import replan
 from skep.deploy.grid.room import make_room
 from skep.deploy.stack.records import Size
@@ -215,3 +217,24 @@ def _sound(layout: Layout) -> None:
         assert block.cpu == block.facts.size.cpu_millis - sum(s.size.cpu_millis for s in block.slices.values())
         assert block.memory == block.facts.size.memory_bytes - sum(s.size.memory_bytes for s in block.slices.values())
         assert {layout.homes[slice_id] for slice_id in block.slices} <= {block.facts.id}
+
+
+def test_a_preview_places_moves_and_rents_and_changes_nothing() -> None:
+    layout = fleet((item("a", 600),), (item("b", 300), item("c", 300)))
+    options = Options(max=3, types=(ServerType("small", size(1000, 1000), 0.01), ServerType("large", size(4000), 0.03)))
+    wanted = [item("x", 300), item("y", 650), item("z", 900), item("zz", 900)]
+    steps = preview(layout, options, wanted, credit=2.0, can_create=True)
+    assert [(one.kind, one.slice, one.block) for one in steps] == [
+        ("place", "x", "b0"),
+        ("rent", "y", "small"),
+        ("place", "y", "small (new 3)"),
+        ("full", "z", ""),
+        ("full", "zz", ""),
+    ]
+    assert steps[1].price == 0.01
+    assert layout.homes == {"a": "b0", "b": "b1", "c": "b1"}
+    assert preview(layout, options, [item("x", 650)], credit=2.0, can_create=False) == (
+        Step(kind="move", slice="b", block="b0", source="b1"),
+        Step(kind="place", slice="x", block="b1"),
+    )
+    assert preview(layout, options, [item("x", 700)], credit=0.0, can_create=False) == (Step(kind="full", slice="x"),)

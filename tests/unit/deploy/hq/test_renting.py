@@ -14,6 +14,7 @@ import pytest
 from skep.base.errors import Misconfigured
 from skep.deploy.hq.folder import HqFolder
 from skep.deploy.hq.renting import new_driver
+from skep.deploy.hq.telling import plan_lines
 from skep.testing.clouds.base import Rule
 from skep.testing.digitalocean import DigitalOceanDouble
 from skep.testing.hq import OpenHq, hq_settings, open_hq, ordered
@@ -80,6 +81,15 @@ async def test_a_stack_that_grows_rents_a_server_and_one_that_shrinks_gives_it_b
 ) -> None:
     code, said = await hq.push(hq.admin.repository("jobs", {"quarry.yml": WORKER}), "jobs")
     assert code == 0, said
+    assert cloud.ever == {}
+    current = await hq.hq.journal.current("jobs")
+    assert current is not None
+    plan = await hq.hq.launcher._compiled(msgspec.structs.replace(current, scales={"work": 1}), number=9)
+    assert plan_lines(plan)[-3:] == [
+        "  grid: rents s-1vcpu-1gb for jobs.work.9-0, 6.52 a month",
+        "  grid: jobs.work.9-0 on s-1vcpu-1gb (new 1)",
+        "  rented in all: 6.52 a month more",
+    ]
     assert cloud.ever == {}
     await hq.order("stack.scale", stack="jobs", jobs={"work": 1})
     (droplet,) = cloud.droplets.values()
