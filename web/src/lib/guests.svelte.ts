@@ -87,8 +87,8 @@ export class Gifts {
 
   #end(gift: Gift, state: 'done' | 'failed'): void {
     gift.state = state;
-    if (state === 'done') gift.sent = gift.file.size;
-    gift.sender = null;
+    // What broke off keeps its sender, which knows where the upload is: trying again goes on there.
+    if (state === 'done') [gift.sent, gift.sender] = [gift.file.size, null];
     this.#pump();
     this.done();
   }
