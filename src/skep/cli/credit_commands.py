@@ -256,25 +256,38 @@ def credit_usage(output: Output, hive: Hive, account: str) -> None:
     """Show what an account has used, month by month."""
     found = hive.credit.usage(account)
     rows = [
-        [str(one["month"]), human_size(one["in_bytes"]), human_size(one["out_bytes"]), str(one["requests"])]
+        [
+            str(one["month"]),
+            human_size(one["in_bytes"]),
+            human_size(one["out_bytes"]),
+            str(one["requests"]),
+            human_size(one["byte_hours"]),
+        ]
         for one in found
     ]
-    output.value(found, lambda: table(["month", "in", "out", "transfers"], rows, right=("in", "out", "transfers")))
+    heads = ["month", "in", "out", "transfers", "stored x hours"]
+    output.value(found, lambda: table(heads, rows, right=heads[1:]))
 
 
 @credit.command("limit")
 @click.argument("account")
 @click.option("--traffic", type=SIZE, help="What may be downloaded in a month.")
+@click.option("--objects", type=click.IntRange(min=0), help="How many files and directories the space holds.")
 @click.option("--rate", type=SIZE, help="Bytes in a second, all transfers together.")
 @with_hive
-def credit_limit(output: Output, hive: Hive, account: str, traffic: int | None, rate: int | None) -> None:
+def credit_limit(
+    output: Output, hive: Hive, account: str, traffic: int | None, objects: int | None, rate: int | None
+) -> None:
     """Limit an account beside its plan (administrators).
 
     What is not given is as the plan says. ACCOUNT is user:NAME or group:NAME.
     """
-    found = hive.credit.set_limits({"account": account, "traffic_bytes": traffic, "rate_bytes_s": rate})
+    found = hive.credit.set_limits(
+        {"account": account, "traffic_bytes": traffic, "objects_max": objects, "rate_bytes_s": rate}
+    )
     said = [
         f"{human_size(found['traffic_bytes'])} a month" if found["traffic_bytes"] is not None else "any traffic",
+        f"{found['objects_max']} files and directories" if found["objects_max"] is not None else "any number of files",
         f"{human_size(found['rate_bytes_s'])} a second" if found["rate_bytes_s"] is not None else "any rate",
     ]
     output.value(found, f"{shown(account)}: {', '.join(said)}")

@@ -54,6 +54,7 @@ def plan_ls(output: Output, hive: Hive) -> None:
 @click.argument("name")
 @click.option("--space", "space_bytes", type=LIMIT, help="What the space holds, all versions counted.")
 @click.option("--traffic", "traffic_bytes", type=LIMIT, help="What may be downloaded in a month.")
+@click.option("--objects", "objects_max", type=click.IntRange(min=0), help="Files and directories of the space.")
 @click.option("--rate", "rate_bytes_s", type=LIMIT, help="Bytes in a second, all transfers of the account together.")
 @click.option("--overdraft", "overdraft_bytes", type=LIMIT, default="0", help="How much credit may be owed.")
 @click.option("--overdraft-money", type=click.IntRange(min=0), default=0, help="How much money may be owed.")

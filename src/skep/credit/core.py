@@ -12,7 +12,7 @@ from skep.base.clock import Clock
 from skep.base.errors import Forbidden, GroupNotFound, UserNotFound
 from skep.base.ids import Id
 from skep.base.limits import RateLimit
-from skep.credit import accounts, plans
+from skep.credit import accounts, limits, plans
 from skep.credit.records import Account, AccountKind, Plan
 from skep.db import Database, RowExists, Transaction
 from skep.events.telling import Tell, tell_nobody
@@ -28,8 +28,14 @@ TRIES = 5
 class Spaces(Protocol):
     """What lets a plan's room be a space's quota; the filesystem fills it."""
 
-    def set_room(self, tx: Transaction, kind: str, owner_id: Id, quota_bytes: int | None) -> None:
-        """Let the space of a user or a group hold so many bytes; None: as many as a new space."""
+    def set_room(
+        self, tx: Transaction, kind: str, owner_id: Id, quota_bytes: int | None, objects_max: int | None
+    ) -> None:
+        """Let the space of a user or a group hold so many bytes; None: as many as a new space. And so many objects."""
+        ...
+
+    def set_objects(self, tx: Transaction, kind: str, owner_id: Id, objects_max: int | None) -> None:
+        """Let the space of a user or a group hold so many files and directories; None: any number."""
         ...
 
 
@@ -113,14 +119,15 @@ class Core:
         if self._spaces is not None and self.rules.default_plan:
             plan = self._plan(tx, None)
             if plan is not None:
-                self._spaces.set_room(tx, kind, owner_id, plan.terms.space_bytes)
+                self._spaces.set_room(tx, kind, owner_id, plan.terms.space_bytes, plan.terms.objects_max)
 
     def _apply_plan(self, tx: Transaction, account: Account) -> None:
         """Give the account's space the room of the plan that is in force."""
         if self._spaces is not None and account.kind in ("user", "group"):
             plan = self._plan(tx, account.id)
             room = None if plan is None else plan.terms.space_bytes
-            self._spaces.set_room(tx, account.kind, bytes.fromhex(account.owner), room)
+            objects_max = limits.in_force(tx, account.id, self.rules.default_plan).objects_max
+            self._spaces.set_room(tx, account.kind, bytes.fromhex(account.owner), room, objects_max)
 
 
 _NOT_YOURS = "this account is not yours: only administrators see and use those of others"

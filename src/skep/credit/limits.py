@@ -99,6 +99,17 @@ def level(used: int, limit: int) -> int:
     return next((percent for percent in LEVELS if used * 100 >= limit * percent), 0)
 
 
+def lowered(tx: Transaction, subject: str, percent: int) -> None:
+    """Note that somebody is at a lower level now: the next crossing is news again."""
+    tx.run(_WARN, {"subject": subject, "level": percent, "month": 0})
+
+
+def noted(tx: Transaction, subject: str) -> tuple[int, int]:
+    """The level that was noted of somebody, in percent, and the month that it was in; zeros: none."""
+    row = tx.one(_WARNED, {"for_subject": subject})
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+
 def warned(tx: Transaction, subject: str, percent: int, month: int) -> bool:
     """Note that somebody reached a level in a month; whether that is news."""
     row = tx.one(_WARNED, {"for_subject": subject})

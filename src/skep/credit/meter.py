@@ -19,7 +19,8 @@ from skep.base.clock import Clock
 from skep.base.errors import CreditExhausted, SkepError, TrafficExceeded
 from skep.base.ids import Id
 from skep.base.logs import get_logger
-from skep.credit import accounts, journal, ledger, limits, posting
+from skep.base.sizes import format_size
+from skep.credit import accounts, fullness, journal, ledger, limits, posting
 from skep.credit.costs import FREE, Costs, Direction
 from skep.credit.journal import Journal, Used
 from skep.credit.limits import InForce
@@ -43,6 +44,11 @@ STEP_BYTES = 1 << 20
 MONTHS_MAX = 1200
 TRIES = 5
 _log = get_logger("skep.meter")
+
+
+def traffic_subject(account_id: Id) -> str:
+    """What a warning of an account's traffic is noted under."""
+    return f"traffic:{account_id.hex()}"
 
 
 class Payer:
@@ -110,7 +116,10 @@ class Meter:
         default_plan: str = "",
         always: bool = False,
         tell: Tell = tell_nobody,
+        letter_key: bytes | None = None,
     ) -> None:
+        """``letter_key`` seals letters of the outbox; None: the hive sends none."""
+        self._letter_key = letter_key
         self.costs = costs
         self.active = always or bool(costs)
         self._always = self.active
@@ -370,12 +379,23 @@ class Meter:
             limit = None if payer is None else payer.in_force.traffic_bytes
             if payer is None or not limit:
                 continue
-            subject, used, month = f"traffic:{account_id.hex()}", payer.used_out, payer.month
+            used = payer.used_out
             percent = limits.level(used, limit)
-            if percent and await self._write(partial(limits.warned, subject=subject, percent=percent, month=month)):
+            if percent and await self._write(partial(self._noted, payer=payer, percent=percent)):
                 self._tell(
                     QuotaAlmostUsed, account_id=account_id, what="traffic", percent=percent, used=used, limit=limit
                 )
+
+    def _noted(self, tx: Transaction, payer: Payer, percent: int) -> bool:
+        """Whether it is news that a payer reached a level this month; then a letter waits for them, too."""
+        if not limits.warned(tx, traffic_subject(payer.account_id), percent, payer.month):
+            return False
+        of = accounts.by_id(tx, payer.account_id)
+        if self._letter_key is not None and of is not None and of.kind in ("user", "group"):
+            used, limit = format_size(payer.used_out), format_size(payer.in_force.traffic_bytes or 0)
+            what, said = "the traffic of this month", f"{used} of {limit} were downloaded"
+            fullness.write(tx, self._letter_key, of.kind, bytes.fromhex(of.owner), what, percent, said)
+        return True
 
     async def close(self) -> None:
         """Post what is left, and give back what the purses have left. What fails is done at the next start."""

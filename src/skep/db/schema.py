@@ -382,6 +382,7 @@ spaces = _table(
     _column("locked_until_us", INT, server_default="0"),  # no lock in it is in force at or after this time
     _column("scheme", SHORT, null=True),  # how its new packs are coded; null: as the hive says
     _column("unmetered", FLAG, server_default="0"),  # 1: its quota does not count: it lies on its owner's stores
+    _column("objects_max", INT, null=True),  # files, directories and chunks; null: no limit
     sa.UniqueConstraint("kind", "owner_id"),
 )
 nodes = _table(

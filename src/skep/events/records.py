@@ -260,7 +260,10 @@ class PlanChanged(Event, frozen=True, kw_only=True, tag="plan-changed"):
 
 
 class QuotaAlmostUsed(Event, frozen=True, kw_only=True, tag="quota-almost-used"):
-    """An account has used 80 or 95 percent of its traffic of this month."""
+    """An account has used 80 or 95 percent of what it may.
+
+    ``what``: ``traffic`` of this month, the ``space``, or its ``objects`` (files and directories).
+    """
 
     account_id: Id
     what: str

@@ -94,8 +94,25 @@ class Growth:
         self._pending: dict[tuple[Id, str], Row] = {}
         self._guarded: list[tuple[Directory, Id | None]] = []
         self._expected: dict[Segments, list[str]] = {}
+        self._objects_left: int | None = None
+        """How many more the space could hold when this was first asked."""
         self._looked: dict[tuple[Id, str], Row | None] = {}
         """What was in directories under the names that are expected. Nobody else changes it: the space is locked."""
+
+    def require_objects(self, tx: Transaction, count: int) -> None:
+        """Raise QuotaExceeded if the space cannot hold so many new nodes besides those that this adds already."""
+        if self.space.objects_max is None:
+            return
+        if self._objects_left is None:
+            self._objects_left = quota.objects_left(tx, self.space) or 0
+        if len(self._new) + count > self._objects_left:
+            raise quota.too_many(self.space, count)
+
+    def missing(self, tx: Transaction, segments: Segments) -> int:
+        """How many directories of the way to a file are not there yet."""
+        place, wanted = views.resolve(tx, self.space, segments), segments[:-1]
+        depths = range(len(place.chain) - place.base, len(wanted))
+        return sum(wanted[: depth + 1] not in self._directories for depth in depths)
 
     def expect(self, paths: Iterable[Segments]) -> None:
         """Say what will be looked for, so that the names of one directory are looked for together."""
@@ -325,6 +342,7 @@ class Growth:
         if locks.any_in_force(tx, self.space):
             for parent, node_id in self._guarded:
                 self.guard(tx, parent, node_id)
+        quota.require_objects(tx, self.space, len(self._new))
         if self.added_bytes > self._overdrawn_bytes:
             quota.charge(tx, self.space, self.added_bytes - self._overdrawn_bytes)
         if self._overdrawn_bytes:

@@ -193,6 +193,7 @@ def _between(
     _bring_versions(tx, books, here, there, [one.id for one in nodes if not one.is_directory], manifests)
     for part in versions.parts([one.id for one in nodes]):
         shares.remove_on(tx, part)
+        quota.require_objects(tx, there, len(part))
         tx.run(_ADOPT, {"ids": part, "space": there.id, "number": came})
     _put(tx, node, place, came)
     tree.touch(tx, source.above.chain, left, -node.size_bytes)

@@ -5,6 +5,9 @@ The quota of somebody whose content lies on their own stores alone does not coun
 Checked three times: before a body is taken (``require_room`` with the declared length), while it streams
 (the service counts against ``room``), and in the transaction that commits it: ``charge`` is one guarded UPDATE, so
 no number of writers at once gets past the quota.
+
+A space may also have a limit of files and directories (and of a person, chunks). They are counted where it has one, in
+the transaction that adds to them, which has locked the row of the space.
 """
 
 from __future__ import annotations
@@ -34,6 +37,39 @@ _RETURN = prepared(
     .where(_c.id == sa.bindparam("space"))
     .values(used_bytes=_c.used_bytes - sa.bindparam("size_bytes"))
 )
+_NODES = sa.select(s.nodes.c.id).where(s.nodes.c.space_id == sa.bindparam("space")).limit(sa.bindparam("most"))
+_OBJECTS = sa.select(s.objects.c.id).where(s.objects.c.owner_id == sa.bindparam("owner")).limit(sa.bindparam("most"))
+_COUNT_NODES = prepared(sa.select(sa.func.count()).select_from(_NODES.subquery()))
+_COUNT_OBJECTS = prepared(sa.select(sa.func.count()).select_from(_OBJECTS.subquery()))
+
+
+def objects_left(tx: Transaction, space: Space) -> int | None:
+    """How many files, directories and chunks may still be added; None: any number. The root does not count."""
+    if space.objects_max is None:
+        return None
+    most = space.objects_max + 2
+    there = int(tx.value(_COUNT_NODES, {"space": space.id, "most": most}) or 0) - 1
+    if space.kind == "personal":
+        there += int(tx.value(_COUNT_OBJECTS, {"owner": space.owner_id, "most": most}) or 0)
+    return max(0, space.objects_max - there)
+
+
+def require_objects(tx: Transaction, space: Space, count: int) -> None:
+    """Raise QuotaExceeded if so many more files and directories are too many. The space must be locked."""
+    left = None if count <= 0 else objects_left(tx, space)
+    if left is not None and count > left:
+        raise too_many(space, count)
+
+
+def too_many(space: Space, count: int) -> QuotaExceeded:
+    """The error for files and directories that are too many."""
+    if space.seen is not None:
+        return QuotaExceeded("the space of this share holds as many files as it may: ask its owner to make room")
+    return QuotaExceeded(
+        f"{count} more do not fit: the space {space.name!r} may hold {space.objects_max} files and directories; "
+        "delete some, empty the trash or ask for a higher quota",
+        objects_max=space.objects_max,
+    )
 
 
 def room(space: Space) -> int | None:
@@ -88,11 +124,20 @@ class SpaceRooms:
         """``usual_bytes``: the quota of a new space; None: no limit."""
         self._usual_bytes = usual_bytes
 
-    def set_room(self, tx: Transaction, kind: str, owner_id: Id, quota_bytes: int | None) -> None:
-        """Let the space of a ``user`` or a ``group`` hold so many bytes; None: as many as a new one."""
+    def set_room(
+        self, tx: Transaction, kind: str, owner_id: Id, quota_bytes: int | None, objects_max: int | None
+    ) -> None:
+        """Let the space of a ``user`` or a ``group`` hold so many bytes (None: as many as a new one) and objects."""
         space = spaces.of_owner(tx, "personal" if kind == "user" else "group", owner_id)
         if space is not None:
             spaces.set_quota(tx, space.id, self._usual_bytes if quota_bytes is None else quota_bytes)
+            spaces.set_objects_max(tx, space.id, objects_max)
+
+    def set_objects(self, tx: Transaction, kind: str, owner_id: Id, objects_max: int | None) -> None:
+        """Let the space of a ``user`` or a ``group`` hold so many files and directories; None: any number."""
+        space = spaces.of_owner(tx, "personal" if kind == "user" else "group", owner_id)
+        if space is not None:
+            spaces.set_objects_max(tx, space.id, objects_max)
 
 
 class PersonalSpaces:
@@ -103,8 +148,11 @@ class PersonalSpaces:
         return room(_personal(tx, owner_id))
 
     def charge(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
-        """Count new bytes, or raise QuotaExceeded and count nothing."""
-        charge(tx, _personal(tx, owner_id), size_bytes)
+        """Count an object and its bytes, or raise QuotaExceeded and count nothing."""
+        space = _personal(tx, owner_id)
+        if space.objects_max is not None:
+            require_objects(tx, spaces.lock(tx, space.id), 1)
+        charge(tx, space, size_bytes)
 
     def give_back(self, tx: Transaction, owner_id: Id, size_bytes: int) -> None:
         """Count bytes as gone."""

@@ -52,6 +52,8 @@ class Space(NamedTuple):
     """How its new packs are coded; None: as the hive says."""
     unmetered: int = 0
     """1: its quota does not count, since its content lies on its owner's own stores alone."""
+    objects_max: int | None = None
+    """How many files, directories and chunks it may hold, the trash included; None: any number."""
     seen: Seen | None = None
     """None: all of it."""
 
@@ -95,6 +97,9 @@ _OF_OWNERS = prepared(
 )
 _SET_QUOTA = prepared(
     sa.update(s.spaces).where(_c.id == sa.bindparam("space")).values(quota_bytes=sa.bindparam("quota"))
+)
+_SET_OBJECTS = prepared(
+    sa.update(s.spaces).where(_c.id == sa.bindparam("space")).values(objects_max=sa.bindparam("new_max"))
 )
 _SET_SCHEME = prepared(
     sa.update(s.spaces).where(_c.id == sa.bindparam("space")).values(scheme=sa.bindparam("new_scheme"))
@@ -157,6 +162,11 @@ def set_quota(tx: Transaction, space_id: Id, quota_bytes: int | None) -> None:
     """Allow a space so many bytes; None: no limit. Less than it uses only stops further writes."""
     if not tx.run(_SET_QUOTA, {"space": space_id, "quota": quota_bytes}):
         raise SpaceNotFound(f"no space {id_text(space_id)}")
+
+
+def set_objects_max(tx: Transaction, space_id: Id, objects_max: int | None) -> None:
+    """Allow a space so many files and directories; None: any number. Fewer than it has only stop new ones."""
+    tx.run(_SET_OBJECTS, {"space": space_id, "new_max": objects_max})
 
 
 def set_scheme(tx: Transaction, space_id: Id, scheme: str | None) -> None:

@@ -100,6 +100,8 @@ def _put(
     _check_there(there, segments, item.conditions)
     size_bytes = item.content.size_bytes
     overdraws = _check_room(growth, size_bytes, may_overdraw=_may_overdraw(there, item.conditions, size_bytes))
+    if there is None:
+        growth.require_objects(tx, 1 if parent is not None else 1 + growth.missing(tx, segments))
     if parent is None:
         parent = growth.directory(tx, segments[:-1])
     growth.guard(tx, parent, None if there is None else there["id"])

@@ -49,7 +49,7 @@ from skep.server import options
 from skep.server.addresses import Proxies
 from skep.server.agents import open_agents
 from skep.server.connections import Connections
-from skep.server.credit import AllHooks, add_credit_workers, open_credit, open_meter
+from skep.server.credit import AllHooks, add_credit_workers, letter_key, open_credit, open_meter
 from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge, Owned, Refuse
 from skep.server.facts import Facts
@@ -151,7 +151,7 @@ async def open_hive(
         stores.tell = chunks.tell = tell = Teller(hub, clock)
         filesystem = Filesystem(db, chunks, EventLog(hub), journal, clock, options.file_limits(settings))
         credit = open_credit(settings, db, clock, filesystem, tell)
-        meter = await open_meter(settings, db, clock, filesystem, tell, closing)
+        meter = await open_meter(settings, db, clock, filesystem, tell, letter_key(settings, keys), closing)
         auth = await _open_auth(settings, db, keys, clock, filesystem, credit, tell, closing)
 
         # who keeps it well
@@ -159,7 +159,7 @@ async def open_hive(
         closing.push_async_callback(keepers.traffic.close)
         workers = WorkerSet(clock, partial(_tell_failure, tell))
         add_workers(workers, keepers, settings)
-        add_credit_workers(workers, credit, meter, settings)
+        add_credit_workers(workers, credit, meter, settings, db, tell, keys)
         jobs = Jobs(clock)
         closing.push_async_callback(jobs.close)
         register_jobs(jobs, keepers, db)

@@ -11,8 +11,17 @@ from skep.base.workers import WorkerSet
 from skep.credit import Credit, CreditHooks, CreditRules
 from skep.credit.costs import CLASSIC, FREE, Costs
 from skep.credit.meter import Meter
-from skep.credit.upkeep import METER_PERIOD_S, MeterWorker, PlansWorker
+from skep.credit.upkeep import (
+    FULLNESS_PERIOD_S,
+    HOURS_PERIOD_S,
+    METER_PERIOD_S,
+    FullnessWorker,
+    HoursWorker,
+    MeterWorker,
+    PlansWorker,
+)
 from skep.credit.upkeep import PERIOD_S as PLANS_PERIOD_S
+from skep.crypto.keys import HiveKeys
 from skep.db import Database, Transaction
 from skep.events import Tell
 from skep.filesystem import Filesystem, SpaceHooks, SpaceRooms
@@ -33,7 +42,13 @@ def open_credit(settings: Settings, db: Database, clock: Clock, filesystem: File
 
 
 async def open_meter(
-    settings: Settings, db: Database, clock: Clock, filesystem: Filesystem, tell: Tell, closing: AsyncExitStack
+    settings: Settings,
+    db: Database,
+    clock: Clock,
+    filesystem: Filesystem,
+    tell: Tell,
+    letter_key: bytes | None,
+    closing: AsyncExitStack,
 ) -> Meter:
     """What counts transfers; its journals are in the data directory. The filesystem counts with it from now on."""
     credit = settings.credit
@@ -50,16 +65,27 @@ async def open_meter(
         default_plan=credit.default_plan,
         always=credit.meter == "always",
         tell=tell,
+        letter_key=letter_key,
     )
     closing.push_async_callback(meter.close)
     await meter.start()
     return meter
 
 
-def add_credit_workers(workers: WorkerSet, credit: Credit, meter: Meter, settings: Settings) -> None:
+def letter_key(settings: Settings, keys: HiveKeys) -> bytes | None:
+    """What letters of the outbox are sealed with; None where the hive sends none."""
+    return keys.secrets_key if settings.mail.url else None
+
+
+def add_credit_workers(
+    workers: WorkerSet, credit: Credit, meter: Meter, settings: Settings, db: Database, tell: Tell, keys: HiveKeys
+) -> None:
     """Give what is done for credit in the background its periods."""
     longest = settings.workers.backoff_max_s
     workers.add(MeterWorker(meter), period_s=METER_PERIOD_S, first_run_after_s=METER_PERIOD_S, backoff_max_s=longest)
+    workers.add(HoursWorker(db), period_s=HOURS_PERIOD_S, first_run_after_s=20, backoff_max_s=longest)
+    fullness = FullnessWorker(db, tell, letter_key(settings, keys))
+    workers.add(fullness, period_s=FULLNESS_PERIOD_S, first_run_after_s=30, backoff_max_s=longest)
     workers.add(PlansWorker(credit), period_s=PLANS_PERIOD_S, first_run_after_s=25, backoff_max_s=longest)
 
 

@@ -28,6 +28,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     space_bytes: Limit | None = None
     traffic_bytes: Limit | None = None
+    objects_max: Limit | None = None
     rate_bytes_s: Limit | None = None
     overdraft_bytes: Limit = 0
     overdraft_money: Limit = 0

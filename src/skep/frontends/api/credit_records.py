@@ -86,6 +86,7 @@ class PlanRecord(msgspec.Struct, frozen=True):
     name: str
     space_bytes: int | None
     traffic_bytes: int | None
+    objects_max: int | None
     rate_bytes_s: int | None
     overdraft_bytes: int
     overdraft_money: int
@@ -162,6 +163,7 @@ def plan_record(plan: Plan) -> PlanRecord:
         name=plan.name,
         space_bytes=terms.space_bytes,
         traffic_bytes=terms.traffic_bytes,
+        objects_max=terms.objects_max,
         rate_bytes_s=terms.rate_bytes_s,
         overdraft_bytes=terms.overdraft_bytes,
         overdraft_money=terms.overdraft_money,
