@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from skep.auth import audit
-from skep.auth.audit import AuditEntry, AuditHead, Verified
-from skep.auth.core import AuthCore
+from skep.auth.audit import AuditEntry, AuditHead, Party, Verified
+from skep.auth.core import AuthCore, party
 from skep.auth.records import Principal
 from skep.auth.scopes import ACCOUNT
 from skep.auth.users import the_user
@@ -38,6 +38,10 @@ class Auditing(AuthCore):
             return audit.list_entries(tx, before=before, limit=limit, user_id=user_id, action=action)
 
         return await self._db.read(look)
+
+    def note(self, tx: Transaction, action: str, by: Principal | None, about: Party, **facts: object) -> None:
+        """Write in the log what another part of the hive does in this transaction. ``by`` None: no user."""
+        self._note_facts(tx, action, party(by), about, "", facts)
 
     async def verify_audit(self, principal: Principal, expected: AuditHead | None = None) -> Verified:
         """Read the whole chain and say whether it holds (administrators). ``expected``: a head noted before."""

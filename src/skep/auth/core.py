@@ -10,7 +10,7 @@ What always holds:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from skep.auth.access_keys import AccessGrant
@@ -167,8 +167,12 @@ class AuthCore:
 
         ``by``: who did it; None: nobody that is known. ``about``: whom it was done to, unless to oneself.
         """
-        actor = _party(by)
-        subject = actor if about is None else _party(about)
+        actor = party(by)
+        self._note_facts(tx, action, actor, actor if about is None else party(about), address, facts)
+
+    def _note_facts(
+        self, tx: Transaction, action: str, actor: Party, subject: Party, address: str, facts: Mapping[str, object]
+    ) -> None:
         entry = append(tx, self._audit_key, action, actor=actor, subject=subject, address=address, facts=facts)
 
         def told() -> None:
@@ -226,7 +230,8 @@ class AuthCore:
         return user
 
 
-def _party(who: Principal | UserInfo | GroupInfo | Party | None) -> Party:
+def party(who: Principal | UserInfo | GroupInfo | Party | None) -> Party:
+    """Whom the audit log names."""
     if who is None:
         return NOBODY
     if isinstance(who, Party):

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from skep.auth.groups import role_in
+from skep.auth.audit import NOBODY, Party
+from skep.auth.groups import role_in, the_group
 from skep.auth.scopes import ACCOUNT
+from skep.auth.users import the_user
 from skep.base.clock import Clock
 from skep.base.errors import Forbidden, GroupNotFound, UserNotFound
 from skep.base.ids import Id
 from skep.base.limits import RateLimit
 from skep.credit import accounts, limits, plans
-from skep.credit.records import Account, AccountKind, Plan
+from skep.credit.records import Account, AccountKind, ApiKey, Plan
 from skep.db import Database, RowExists, Transaction
 from skep.events.telling import Tell, tell_nobody
 
@@ -37,6 +39,16 @@ class Spaces(Protocol):
     def set_objects(self, tx: Transaction, kind: str, owner_id: Id, objects_max: int | None) -> None:
         """Let the space of a user or a group hold so many files and directories; None: any number."""
         ...
+
+
+class Note(Protocol):
+    """Writes in the audit log what a transaction does; ``auth`` fills it."""
+
+    def __call__(self, tx: Transaction, action: str, by: Principal | None, about: Party, **facts: object) -> None: ...
+
+
+def note_nothing(tx: Transaction, action: str, by: Principal | None, about: Party, **facts: object) -> None:
+    """Where there is no log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class Core:
         tell: Tell = tell_nobody,
     ) -> None:
         self.rules = rules or CreditRules()
+        self.note: Note = note_nothing
         self._db = db
         self._clock = clock
         self._spaces = spaces
@@ -111,6 +124,16 @@ class Core:
             return kind, owner
         raise Forbidden(_NOT_YOURS)
 
+    def _noted(
+        self, tx: Transaction, action: str, by: Principal | ApiKey | None, of: Account | None = None, **facts: object
+    ) -> None:
+        """Note a change in the audit log: who made it, and to whose account."""
+        about = NOBODY if of is None else _party(tx, of)
+        if isinstance(by, ApiKey):
+            self.note(tx, action, None, about, program=by.name, **facts)
+        else:
+            self.note(tx, action, by, about, **facts)
+
     def _plan(self, tx: Transaction, account_id: Id | None) -> Plan | None:
         return plans.in_force(tx, account_id, self.rules.default_plan)
 
@@ -128,6 +151,15 @@ class Core:
             room = None if plan is None else plan.terms.space_bytes
             objects_max = limits.in_force(tx, account.id, self.rules.default_plan).objects_max
             self._spaces.set_room(tx, account.kind, bytes.fromhex(account.owner), room, objects_max)
+
+
+def _party(tx: Transaction, account: Account) -> Party:
+    """Whose account it is, as the log names it."""
+    if account.kind == "user":
+        return Party(owner := bytes.fromhex(account.owner), the_user(tx, owner).info.name)
+    if account.kind == "group":
+        return Party(owner := bytes.fromhex(account.owner), the_group(tx, owner).name)
+    return Party(None, f"{account.kind}:{account.owner[:16]}")
 
 
 _NOT_YOURS = "this account is not yours: only administrators see and use those of others"

@@ -103,7 +103,9 @@ class Paying(Core):
 
         def work(tx: Transaction) -> Done:
             outside, theirs = accounts.system(tx, "outside"), _opened(tx, who)
-            return self._move(tx, "deposit", unit, amount, outside, theirs, _key(by, key), note)
+            done = self._move(tx, "deposit", unit, amount, outside, theirs, _key(by, key), note)
+            self._noted_once(tx, "credit-deposited", by, theirs, done)
+            return done
 
         return await self._write(work)
 
@@ -117,7 +119,9 @@ class Paying(Core):
 
         def work(tx: Transaction) -> Done:
             theirs, outside = _opened(tx, who), accounts.system(tx, "outside")
-            return self._move(tx, "withdraw", unit, amount, theirs, outside, _key(by, key), note)
+            done = self._move(tx, "withdraw", unit, amount, theirs, outside, _key(by, key), note)
+            self._noted_once(tx, "credit-withdrawn", by, theirs, done)
+            return done
 
         return await self._write(work)
 
@@ -135,7 +139,10 @@ class Paying(Core):
             mine = accounts.opened(tx, *self._owner(tx, principal, of, acts=True))
             if mine.kind == "token" and not principal.acts_as_admin:
                 raise Forbidden("what a token has is spent with the token")
-            return self._move(tx, "gift", unit, amount, mine, _opened(tx, to), _key(principal, key), note)
+            theirs = _opened(tx, to)
+            done = self._move(tx, "gift", unit, amount, mine, theirs, _key(principal, key), note)
+            self._noted_once(tx, "credit-given", principal, theirs, done)
+            return done
 
         return await self._write(work)
 
@@ -155,7 +162,9 @@ class Paying(Core):
             if not ledger.the_transfer(tx, transfer_id).key.startswith(own):
                 raise TransferNotFound("no such transfer of this key")
             own_key = _key(by, key) if key else f"refund:{transfer_id.hex()}"
-            return ledger.refund(tx, transfer_id, amount, own_key, note)
+            done = ledger.refund(tx, transfer_id, amount, own_key, note)
+            self._noted_once(tx, "credit-refunded", by, None, done, refund_of=transfer_id.hex())
+            return done
 
         return await self._write(work)
 
@@ -170,10 +179,14 @@ class Paying(Core):
 
         def work(tx: Transaction) -> Settled:
             if payment.refund_of:
-                return _take_back(tx, payment)
+                settled = _take_back(tx, payment)
+                if settled.done is not None:
+                    self._noted_once(tx, "credit-paid-back", None, None, settled.done, payment=payment.id)
+                return settled
             outside, theirs = accounts.system(tx, "outside"), _opened(tx, payment.account)
             key = f"payment:{payment.id}"
             done = self._move(tx, "payment", payment.unit, payment.amount, outside, theirs, key, payment.note)
+            self._noted_once(tx, "credit-paid", None, theirs, done, payment=payment.id)
             return Settled(done, 0)
 
         return await self._write(work)
@@ -182,6 +195,21 @@ class Paying(Core):
         """Everything in the ledger that does not add up (administrators)."""
         principal.require_admin()
         return await self._db.read(ledger.audit)
+
+    def _noted_once(
+        self,
+        tx: Transaction,
+        action: str,
+        by: Principal | ApiKey | None,
+        of: Account | None,
+        done: Done,
+        **facts: object,
+    ) -> None:
+        """Note a transfer in the audit log, unless it was made before."""
+        if not done.repeated:
+            moved = done.transfer
+            told = {"transfer": moved.id.hex(), "unit": moved.unit, "amount": moved.amount}
+            self._noted(tx, action, by, of, **told, **facts)
 
     def _move(
         self, tx: Transaction, kind: str, unit: Unit, amount: int, payer: Account, payee: Account, key: str, note: str

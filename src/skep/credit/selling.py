@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -54,12 +55,23 @@ class Selling(Core):
     ) -> Price:
         """Sell so many bytes for so much (administrators). Raises InvalidSize, BadInput."""
         principal.require_admin()
-        return await self._write(lambda tx: prices.add_price(tx, size_bytes, cost, from_us, until_us))
+
+        def work(tx: Transaction) -> Price:
+            made = prices.add_price(tx, size_bytes, cost, from_us, until_us)
+            self._noted(tx, "price-added", principal, price=made.id.hex(), bytes=size_bytes, cost=cost)
+            return made
+
+        return await self._write(work)
 
     async def end_price(self, principal: Principal, price_id: Id) -> Price:
         """Sell at a price no longer (administrators). Raises NotFound."""
         principal.require_admin()
-        return await self._write(lambda tx: prices.end_price(tx, price_id))
+
+        def work(tx: Transaction) -> Price:
+            self._noted(tx, "price-ended", principal, price=price_id.hex())
+            return prices.end_price(tx, price_id)
+
+        return await self._write(work)
 
     async def buy(self, principal: Principal, price_id: Id, count: int = 1, *, who: str = "", key: str = "") -> Done:
         """Turn money of an account into bytes at a price, so many times. Both happen or none.
@@ -83,7 +95,10 @@ class Selling(Core):
                 "buy", "bytes", amount_of(price.bytes * count), shop.id, mine.id, f"{own}:bytes", note
             )
             ledger.move(tx, paid)
-            return ledger.move(tx, got)
+            done = ledger.move(tx, got)
+            if not done.repeated:
+                self._noted(tx, "credit-bought", principal, mine, price=price_id.hex(), count=count)
+            return done
 
         return await self._write(work)
 
@@ -101,6 +116,7 @@ class Selling(Core):
 
         def work(tx: Transaction) -> tuple[Plan, list[Id]]:
             plan = plans.put_plan(tx, name, terms)
+            self._noted(tx, "plan-set", principal, plan=plan.name, **dataclasses.asdict(terms))
             return plan, plans.accounts_of(tx, plan.id, COUNT_MAX)
 
         plan, held_by = await self._write(work)
@@ -123,6 +139,7 @@ class Selling(Core):
             if promos.has_plan(tx, plans.the_plan(tx, name).id):
                 raise InUse(f"a promo code gives the plan {name!r}: remove the code first")
             plans.remove_plan(tx, name)
+            self._noted(tx, "plan-removed", principal, plan=name)
 
         await self._write(work)
 
@@ -153,6 +170,7 @@ class Selling(Core):
                 if not plan.terms.is_open and not principal.acts_as_admin:
                     raise PlanNotFound(f"there is no plan {name[:64]!r}: list them to see their names")
                 made = plans.subscribe(tx, mine, plan)
+            self._noted(tx, "plan-chosen", principal, mine, plan=name)
             self._apply_plan(tx, mine)
             self._tell_plan(tx, mine, name)
             return made
@@ -167,6 +185,7 @@ class Selling(Core):
             theirs = accounts.opened(tx, *accounts.owner_of(tx, who))
             _with_plans(theirs)
             made = plans.prepay(tx, theirs, plans.the_plan(tx, name), duration_us)
+            self._noted(tx, "plan-prepaid", principal, theirs, plan=name, duration_s=duration_us // 1_000_000)
             self._apply_plan(tx, theirs)
             self._tell_plan(tx, theirs, name)
             return made
@@ -189,7 +208,15 @@ class Selling(Core):
             there = accounts.by_id(tx, one.account_id)
             if there is not None:
                 self._apply_plan(tx, there)
+                self._note_renewal(tx, one, there)
         return due
+
+    def _note_renewal(self, tx: Transaction, was: Subscription, of: Account) -> None:
+        """Note what became of a plan that was due; what stays unpaid is tried often, and is no news."""
+        states = {one.id: one.state for one in plans.subscriptions(tx, of.id)}
+        becomes = states.get(was.id, "ended")
+        if (was.state, becomes) != ("unpaid", "unpaid"):
+            self._noted(tx, "plan-renewed", None, of, subscription=was.id.hex(), state=becomes)
 
     def _tell_plan(self, tx: Transaction, account: Account, name: str | None) -> None:
         told = {"kind_of_account": account.kind, "owner": account.owner, "plan": name or ""}
@@ -205,27 +232,46 @@ class Selling(Core):
     async def add_promo(self, principal: Principal, promo: Promo, plan: str | None = None) -> tuple[Promo, bool]:
         """Make a code; one that is there stays as it is. The code as it is, and whether it is new (administrators)."""
         principal.require_admin()
-        return await self._write(lambda tx: promos.add_promo(tx, promo, plan))
+
+        def work(tx: Transaction) -> tuple[Promo, bool]:
+            made, is_new = promos.add_promo(tx, promo, plan)
+            if is_new:
+                self._noted(tx, "promo-added", principal, promo=made.code, bytes=made.bytes, plan=plan)
+            return made, is_new
+
+        return await self._write(work)
 
     async def end_promo(self, principal: Principal, code: str) -> None:
         """Let nobody redeem a code any more (administrators). Raises NotFound."""
         principal.require_admin()
-        await self._write(lambda tx: promos.end_promo(tx, code))
+
+        def work(tx: Transaction) -> None:
+            promos.end_promo(tx, code)
+            self._noted(tx, "promo-ended", principal, promo=code)
+
+        await self._write(work)
 
     async def redeem(self, principal: Principal, code: str, *, who: str = "", address: str = "") -> Promo:
         """Give an account what a code gives, once. Raises PromoRefused, RateLimited after many wrong codes."""
-        return await self._redeem(lambda tx: self._owner(tx, principal, who, acts=True), code, address)
+        return await self._redeem(lambda tx: self._owner(tx, principal, who, acts=True), code, address, principal)
 
     async def redeem_for_token(self, token: str, code: str, *, address: str = "") -> Promo:
         """``redeem`` for an anonymous token."""
         return await self._redeem(lambda tx: ("token", accounts.token_owner(token)), code, address)
 
-    async def _redeem(self, owner: Callable[[Transaction], tuple[AccountKind, str]], code: str, address: str) -> Promo:
+    async def _redeem(
+        self,
+        owner: Callable[[Transaction], tuple[AccountKind, str]],
+        code: str,
+        address: str,
+        by: Principal | None = None,
+    ) -> Promo:
         self._require_guess(address)
 
         def work(tx: Transaction) -> Promo:
             mine = accounts.opened(tx, *owner(tx))
             promo = promos.redeem(tx, mine, code)
+            self._noted(tx, "promo-redeemed", by, mine, promo=promo.code)
             if promo.plan_id is not None:
                 _with_plans(mine)
                 self._apply_plan(tx, mine)
@@ -253,12 +299,23 @@ class Selling(Core):
     ) -> tuple[ApiKey, str]:
         """A key for a program that may ``deposit``, ``withdraw`` or ``both``, and its secret (administrators)."""
         principal.require_admin()
-        return await self._write(lambda tx: keys.add_key(tx, name, may, secret))
+
+        def work(tx: Transaction) -> tuple[ApiKey, str]:
+            made = keys.add_key(tx, name, may, secret)
+            self._noted(tx, "credit-key-made", principal, key=name, may=may)
+            return made
+
+        return await self._write(work)
 
     async def remove_key(self, principal: Principal, name: str) -> None:
         """Make a key useless (administrators). Raises NotFound."""
         principal.require_admin()
-        await self._write(lambda tx: keys.remove_key(tx, name))
+
+        def work(tx: Transaction) -> None:
+            keys.remove_key(tx, name)
+            self._noted(tx, "credit-key-removed", principal, key=name)
+
+        await self._write(work)
 
 
 def _with_plans(account: Account) -> None:

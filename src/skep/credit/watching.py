@@ -58,6 +58,7 @@ class Watching(Core):
         def work(tx: Transaction) -> InForce:
             there = accounts.opened(tx, *accounts.owner_of(tx, who))
             limits.set_limits(tx, there.id, wanted)
+            self._noted(tx, "limits-set", principal, there, **wanted._asdict())
             found = limits.in_force(tx, there.id, self.rules.default_plan)
             if self._spaces is not None and there.kind in ("user", "group"):
                 self._spaces.set_objects(tx, there.kind, bytes.fromhex(there.owner), found.objects_max)

@@ -153,6 +153,7 @@ async def open_hive(
         credit = open_credit(settings, db, clock, filesystem, tell)
         meter = await open_meter(settings, db, clock, filesystem, tell, letter_key(settings, keys), closing)
         auth = await _open_auth(settings, db, keys, clock, filesystem, credit, tell, closing)
+        credit.note = auth.note
 
         # who keeps it well
         keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
