@@ -7,8 +7,8 @@ from alembic import op
 
 from skep.db.migrations.versions.v0001_initial import INT
 
-revision = "0021"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
