@@ -39,7 +39,7 @@ class Auditing(AuthCore):
 
         return await self._db.read(look)
 
-    def note(self, tx: Transaction, action: str, by: Principal | None, about: Party, **facts: object) -> None:
+    def note_change(self, tx: Transaction, action: str, by: Principal | None, about: Party, **facts: object) -> None:
         """Write in the log what another part of the hive does in this transaction. ``by`` None: no user."""
         self._note_facts(tx, action, party(by), about, "", facts)
 

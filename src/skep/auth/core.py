@@ -16,6 +16,7 @@ from typing import Any
 from skep.auth.access_keys import AccessGrant
 from skep.auth.audit import NOBODY, Party, append, ensure_ends
 from skep.auth.buckets import Buckets, Familiar
+from skep.auth.demands import demanded
 from skep.auth.factors import FactorKeys
 from skep.auth.groups import groups_of
 from skep.auth.hasher import Hasher
@@ -140,6 +141,10 @@ class AuthCore:
         """Check no more passwords; whoever waits for a check gets ShuttingDown."""
         self._hasher.close()
         await asyncio.gather(*self._flights.values(), *self._errands, return_exceptions=True)
+
+    def _demanded(self, tx: Transaction, principal: Principal) -> Principal:
+        """The principal without what the hive withholds from its user for now."""
+        return demanded(tx, self._rules, principal)
 
     def void(self, user_id: Id) -> None:
         """Believe nothing any more that was found out about a user: another process changed it."""

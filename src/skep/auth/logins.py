@@ -273,7 +273,7 @@ class Logins(AuthCore):
         now_s, leeway_s = self._clock.now_us() / 1e6, self._rules.clock_leeway_s
         issuer, audience = self._rules.issuer, self._rules.audience
         claims = verify_token(bearer, signing_key, issuer=issuer, audience=audience, now_s=now_s, leeway_s=leeway_s)
-        principal = await self._db.read(lambda tx: _token_principal(tx, claims))
+        principal = await self._db.read(lambda tx: self._demanded(tx, _token_principal(tx, claims)))
         believed_s = min(self._rules.verdict_cache_s, claims.expires_s + leeway_s - now_s)
         self._verdicts.put(key, principal, for_s=believed_s, voids=voids)
         return principal
@@ -281,14 +281,19 @@ class Logins(AuthCore):
     async def _check_basic(self, key: bytes, name: str, password: str, address: str) -> Principal:
         voids = self._verdicts.voids
         believed_s = self._rules.verdict_cache_s
-        app, principal = await self._db.read(lambda tx: _app_principal(tx, name, password))
+
+        def look(tx: Transaction) -> tuple[AppPasswordRow | None, Principal | None]:
+            app, principal = _app_principal(tx, name, password)
+            return app, None if principal is None else self._demanded(tx, principal)
+
+        app, principal = await self._db.read(look)
         if app is not None and principal is not None:
             await self._touch(app)
             if app.info.expires_us is not None:
                 believed_s = min(believed_s, (app.info.expires_us - self._clock.now_us()) / 1e6)
         else:
             proven = await self._prove(name, password, address)
-            principal = await self._db.read(lambda tx: _password_principal(tx, proven))
+            principal = await self._db.read(lambda tx: self._demanded(tx, _password_principal(tx, proven)))
         self._verdicts.put(key, principal, for_s=believed_s, voids=voids)
         return principal
 

@@ -97,6 +97,7 @@ class Mail(Accounts):
             user = the_user(tx, self._spend(tx, "reset", token)).info
             self._replace_password(tx, user.id, new_hash)
             set_verified_email(tx, user.id, user.email)
+            self._void_after(tx, user.id)
             self._note(tx, "password-reset", user, address=address)
             return user
 
@@ -133,6 +134,7 @@ class Mail(Accounts):
             user = the_user(tx, self._spend(tx, "verify", token)).info
             set_verified_email(tx, user.id, user.email)
             self._note(tx, "email-verified", user, address=address)
+            self._void_after(tx, user.id)  # writing may have been withheld
             return user
 
         found = await self._db.write(verify)

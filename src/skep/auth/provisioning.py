@@ -77,7 +77,7 @@ class Provisioning(Leaving):
             user = find_user(tx, app.user_id) if app is not None and app.is_good(tx.now_us) else None
             if app is None or user is None or not user.is_active:
                 raise InvalidToken("the app password is unknown, or has ended")
-            return principal_of(tx, user, app.info.scopes, "app"), app.info.expires_us
+            return self._demanded(tx, principal_of(tx, user, app.info.scopes, "app")), app.info.expires_us
 
         principal, ends_us = await self._db.read(look)
         left_s = self._rules.verdict_cache_s if ends_us is None else (ends_us - self._clock.now_us()) / 1e6

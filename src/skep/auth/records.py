@@ -30,10 +30,15 @@ class Principal:
     kind: PrincipalKind
     session_id: Id | None = None
     lock_tokens: frozenset[Id] = frozenset()
+    withheld: tuple[tuple[str, str], ...] = ()
+    """Scopes that the hive withholds until its user does something, and what that is."""
 
     def require(self, scope: str) -> None:
         """Return if the principal has the scope, else raise Forbidden."""
         if scope not in self.scopes:
+            for name, why in self.withheld:
+                if name == scope:
+                    raise Forbidden(why, scope=scope, reason="demanded")
             raise Forbidden(
                 f"this credential of {self.name!r} lacks the scope {scope!r}: use one that was given it", scope=scope
             )

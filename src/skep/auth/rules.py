@@ -33,6 +33,10 @@ class AuthRules:
     """Wrong passwords for one name in ``login_window_s``; one client address has six times as many."""
     login_window_s: float = 300
     invite_s: float = 7 * 86_400
+    second_factor: Literal["optional", "administrators", "everyone"] = "optional"
+    """Who can do no more than care for their account until they have a second factor."""
+    verified_email_to_write: bool = False
+    """Whether nobody writes before letters have reached them."""
     public_url: str = ""
     """Where the hive is reached: what passkeys are bound to, and where links lead that are sent out."""
     sends_mail: bool = False
@@ -53,6 +57,8 @@ class AuthRules:
             public_url=public_url.rstrip("/"),
             sends_mail=sends_mail,
             deletion_grace_s=settings.deletion_grace_s,
+            second_factor=settings.second_factor,
+            verified_email_to_write=settings.verified_email_to_write,
             access_token_s=settings.access_token_s,
             refresh_token_s=settings.refresh_token_s,
             verdict_cache_s=settings.verdict_cache_s,

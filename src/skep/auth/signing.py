@@ -111,7 +111,7 @@ class Signing(AuthCore):
             user = find_user(tx, row.user_id) if row is not None and row.is_good(tx.now_us) else None
             if row is None or user is None or not user.is_active:
                 raise InvalidToken("there is no such access key (any more): make one")
-            principal = principal_of(tx, user, row.info.scopes, "app")
+            principal = self._demanded(tx, principal_of(tx, user, row.info.scopes, "app"))
             return row, AccessGrant(principal, row.info, row.secret(self._secrets_key))
 
         row, grant = await self._db.read(look)

@@ -81,7 +81,12 @@ class SshAccess(Logins):
         if known is not None:
             return known
         voids = self._verdicts.voids
-        found, principal = await self._db.read(lambda tx: _key_principal(tx, name, fingerprint))
+
+        def look(tx: Transaction) -> tuple[SshKeyInfo, Principal]:
+            found, principal = _key_principal(tx, name, fingerprint)
+            return found, self._demanded(tx, principal)
+
+        found, principal = await self._db.read(look)
         if wants_touch(found, self._clock.now_us()):
             try:
                 await self._db.write(lambda tx: touch_ssh_key(tx, found.id))

@@ -122,6 +122,8 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     argon2_memory_bytes: Annotated[int, Meta(ge=2**16, le=2**32)]
     argon2_passes: Annotated[int, Meta(ge=1, le=64)]
     argon2_at_once: Annotated[int, Meta(ge=1, le=256)]
+    second_factor: Literal["optional", "administrators", "everyone"]
+    verified_email_to_write: bool
     login_attempts_max: Count
     login_window_s: Positive
     verdict_cache_s: Annotated[float, Meta(ge=0, le=3600)]

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from skep.auth import Auth, AuthRules
 from skep.base.clock import Clock
-from skep.base.errors import TimedOut
+from skep.base.errors import InvalidSetting, TimedOut
 from skep.base.limits import ByteBudget, FairGate, Gate, RateLimit, Shares
 from skep.base.settings import Settings
 from skep.base.workers import WorkerSet
@@ -153,7 +153,7 @@ async def open_hive(
         credit = open_credit(settings, db, clock, filesystem, tell)
         meter = await open_meter(settings, db, clock, filesystem, tell, letter_key(settings, keys), closing)
         auth = await _open_auth(settings, db, keys, clock, filesystem, credit, tell, closing)
-        credit.note = auth.note
+        credit.note = auth.note_change
 
         # who keeps it well
         keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
@@ -217,6 +217,10 @@ async def _open_auth(
     spaces = SpaceHooks(filesystem)
     hooks = AllHooks(spaces, CreditHooks(credit))
     reached, sends = settings.server.public_url, bool(settings.mail.url)
+    if settings.auth.verified_email_to_write and not (reached and sends):
+        raise InvalidSetting(
+            "auth.verified_email_to_write needs mail.url and server.public_url: nobody could prove an address"
+        )
     rules = AuthRules.from_settings(settings.auth, public_url=reached, sends_mail=sends)
     auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
     closing.push_async_callback(auth.close)
