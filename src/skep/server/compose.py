@@ -153,7 +153,6 @@ async def open_hive(
         credit = open_credit(settings, db, clock, filesystem, tell)
         meter = await open_meter(settings, db, clock, filesystem, tell, letter_key(settings, keys), closing)
         auth = await _open_auth(settings, db, keys, clock, filesystem, credit, tell, closing)
-        credit.note = auth.note_change
 
         # who keeps it well
         keepers = make_keepers(settings, clock, db, identity, chunks, filesystem, journal, auth)
@@ -225,6 +224,7 @@ async def _open_auth(
     auth = Auth(db, keys, clock, rules, hooks=hooks, deletion=hooks, rooms=spaces)
     closing.push_async_callback(auth.close)
     auth.tell = tell
+    credit.note = auth.note_change
     filesystem.note = auth.note
     await auth.start()
     return auth

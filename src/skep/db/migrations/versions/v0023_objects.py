@@ -7,8 +7,8 @@ from alembic import op
 
 from skep.db.migrations.versions.v0001_initial import INT
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
