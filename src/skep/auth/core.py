@@ -143,7 +143,7 @@ class AuthCore:
         await asyncio.gather(*self._flights.values(), *self._errands, return_exceptions=True)
 
     def _demanded(self, tx: Transaction, principal: Principal) -> Principal:
-        """The principal without what the hive withholds from its user for now."""
+        """The principal without what the hive withholds from its user."""
         return demanded(tx, self._rules, principal)
 
     def void(self, user_id: Id) -> None:
