@@ -16,13 +16,14 @@ from skep.base.ids import id_text
 from skep.base.settings import Settings
 from skep.crypto.keys import MasterKey
 from skep.db import Database, Transaction, migrate
+from skep.db.database import MakeEngine
 from skep.db.snapshot import empty, load, require_empty
 from skep.durability.reconcile import Recovery, Report
 from skep.durability.recover import FoundStore, Recoverer, find_hint, recovering
 from skep.server.database_lock import DatabaseLock
 from skep.server.identity import load_master
 from skep.server.lock import DataDirectoryLock
-from skep.server.opening import OpenStore, open_database, opener
+from skep.server.opening import OpenDouble, OpenStore, open_database, opener
 from skep.server.options import store_pace
 from skep.stores.identity import claimable
 
@@ -45,11 +46,27 @@ async def recover(
     data_dir = settings.data_path()
     await asyncio.to_thread(data_dir.mkdir, parents=True, mode=0o700, exist_ok=True)
     with DataDirectoryLock(data_dir), DatabaseLock(settings.database_url()):
-        async with AsyncExitStack() as closing:
-            stores = await _find_stores(store_urls, secrets or {}, opener(clock, store_pace(settings)), closing)
-            key = master or await _key_of_settings(settings, stores)
-            db = await _empty_database(settings, clock, closing)
-            return await Recoverer(db, key, stores, _load).run(report, lambda: _keep_key(settings, master))
+        return await rebuild(settings, master, store_urls, clock=clock, report=report, secrets=secrets)
+
+
+async def rebuild(
+    settings: Settings,
+    master: MasterKey | None,
+    store_urls: Sequence[str],
+    *,
+    clock: Clock,
+    report: Report,
+    secrets: Mapping[str, str] | None = None,
+    driver: OpenDouble | None = None,
+    engine: MakeEngine | None = None,
+) -> Recovery:
+    """``recover`` for whoever holds the locks; ``driver`` and ``engine`` as for ``open_hive``. Raises the same."""
+    async with AsyncExitStack() as closing:
+        open_one = opener(clock, store_pace(settings), driver=driver)
+        stores = await _find_stores(store_urls, secrets or {}, open_one, closing)
+        key = master or await _key_of_settings(settings, stores)
+        db = await _empty_database(settings, clock, closing, engine)
+        return await Recoverer(db, key, stores, _load).run(report, lambda: _keep_key(settings, master))
 
 
 def _keep_key(settings: Settings, master: MasterKey | None) -> None:
@@ -66,11 +83,13 @@ async def _key_of_settings(settings: Settings, stores: Sequence[FoundStore]) -> 
     return load_master(settings, hint.salt)
 
 
-async def _empty_database(settings: Settings, clock: Clock, closing: AsyncExitStack) -> Database:
+async def _empty_database(
+    settings: Settings, clock: Clock, closing: AsyncExitStack, engine: MakeEngine | None
+) -> Database:
     """Migrated and without rows; what a recovery that was cut short has left goes. Raises AlreadyExists."""
     url = settings.database_url()
     await asyncio.to_thread(migrate, url)
-    db = await open_database(settings, clock)
+    db = await open_database(settings, clock, engine)
     closing.push_async_callback(db.close)
     if await db.read(recovering):
         await db.write(empty)

@@ -51,6 +51,22 @@ _RELIED_ON = (
 )
 
 
+_ASTRAY = """
+SELECT shards.pack_id, stores.name FROM shards
+ JOIN stores ON stores.id = shards.store_id JOIN packs ON packs.id = shards.pack_id
+ WHERE shards.state = 'ok' AND packs.retired_us IS NULL AND (
+  (stores.owner_id IS NOT NULL AND stores.owner_id IS NOT packs.owner_id)
+  OR (stores.owner_id IS NULL AND packs.owner_id = :alone))
+"""
+"""Shards on a store of somebody else, or of one who wants theirs on their own stores alone on the hive's."""
+_MIXED = """
+SELECT packs.id FROM chunks JOIN packs ON packs.id = chunks.pack_id JOIN domains ON domains.id = chunks.domain_id
+ WHERE (packs.owner_id IS NOT NULL AND domains.owner_id IS NOT packs.owner_id)
+  OR (packs.owner_id IS NULL AND domains.owner_id = :alone)
+"""
+"""Packs with content of somebody whose pack it is not."""
+
+
 def check_rows(run: Run) -> None:
     """What rows call good now was put where they say, and the hive has not deleted it. Raises Broken.
 
@@ -59,6 +75,13 @@ def check_rows(run: Run) -> None:
     """
     with closing(sqlite3.connect(run.directory / "skep.db")) as connection:
         rows = connection.execute(_RELIED_ON).fetchall()
+        alone = {"alone": run.owns.alone_id}
+        astray = connection.execute(_ASTRAY, alone).fetchall() if run.owns.stores else []
+        mixed = connection.execute(_MIXED, alone).fetchall() if run.owns.stores else []
+    if astray:
+        raise Broken(f"a shard of pack {astray[0][0].hex()} lies on {astray[0][1]}, whose owner it is not of")
+    if mixed:
+        raise Broken(f"pack {mixed[0][0].hex()} has content of somebody who is not its owner")
     places = {place.name: place for place in run.places}
     for pack, number, store in rows:
         place, key = places[store], shard_key(pack, number)
@@ -104,7 +127,7 @@ async def whole_packs(run: Run, hive: Hive) -> list[bytes]:
     """The packs that have every shard where the rows say, bit by bit: looked at in the stores."""
     good: dict[bytes, int] = {}
     for pack, number, store, state in await hive.db.read(lambda tx: tx.rows(_SHARDS)):
-        place = run.place(f"memory:{store}")
+        place = run.named(store)
         if state == "ok" and not place.dead and place.intact(shard_key(bytes(pack), number)):
             good[bytes(pack)] = good.get(bytes(pack), 0) + 1
     return [pack for pack, count in good.items() if count == run.scheme.total]
@@ -130,7 +153,7 @@ async def _why(hive: Hive) -> str:
 async def _check_stores(run: Run, hive: Hive) -> None:
     """Every shard that a row calls good is there, bit by bit: looked at in the stores, not through the hive."""
     for pack, number, store, state in await hive.db.read(lambda tx: tx.rows(_SHARDS)):
-        place = run.place(f"memory:{store}")
+        place = run.named(store)
         if state != "ok" or place.dead or not place.intact(shard_key(bytes(pack), number)):
             raise Broken(f"shard {number} of pack {bytes(pack).hex()} on {store} is {state} in the rows, not in truth")
 

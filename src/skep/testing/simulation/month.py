@@ -71,8 +71,8 @@ class Month(Run):
             log__level="error",
         )
 
-    async def _open(self) -> Hive:
-        self._hive = hive = await super()._open()
+    async def open(self) -> Hive:
+        self._hive = hive = await super().open()
         for name in POLLING:
             hive.workers.set_period(name, POLLS_S)
         return hive
@@ -201,6 +201,6 @@ class _Luck:
         members = [member for member in self._hive.stores if member.state == "active" and not member.down]
         member = self._chance.choice(members)
         new = self._run.new_place()
-        await self._hive.stores.add(new.name, f"memory:{new.name}", zone=new.name)
+        await self._hive.stores.add(new.name, new.url, zone=new.name)
         await self._hive.stores.set_state(member, "draining")
         self._count("an agent leaves", member.name)

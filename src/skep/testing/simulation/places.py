@@ -149,6 +149,15 @@ class Place:
     """Keys that the hive itself has deleted here and not put again."""
     truth: dict[str, bytes] = field(default_factory=dict)
     """Of all places: the digest of the one value of each key."""
+    scheme: str = "memory"
+    """Of its URL. What is neither a directory nor memory is not on the hive's machine: its blocks are cached."""
+    owner: str | None = None
+    """The user whose store it is; None: the hive's."""
+
+    @property
+    def url(self) -> str:
+        """Where the hive finds it."""
+        return f"{self.scheme}:{self.name}"
 
     @property
     def used_bytes(self) -> int:

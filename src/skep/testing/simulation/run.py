@@ -12,7 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from skep.crypto.keys import MasterKey
 from skep.db import Database, Transaction, migrate
 from skep.db.units import Delivery, Limits
 from skep.db.urls import DatabaseUrl
+from skep.durability.pools import PLACEMENTS, Placement, Policy
 from skep.filesystem import SpaceHooks
 from skep.server.compose import Hive, open_hive
 from skep.server.identity import make_identity
@@ -35,6 +36,15 @@ from skep.stores.protocol import Store
 from skep.testing.hive import test_settings
 from skep.testing.simulation.database import SimulatedEngine
 from skep.testing.simulation.history import check_empty, check_rows, settle
+from skep.testing.simulation.house import (
+    CRASH_SPOILS,
+    clear,
+    come_back,
+    house_deaths,
+    last_hours,
+    spoil,
+    spoil_now_and_then,
+)
 from skep.testing.simulation.loop import Died, SimulatedLoop
 from skep.testing.simulation.places import Place, SimulatedStore
 from skep.testing.simulation.sabotage import sabotaged
@@ -48,6 +58,17 @@ SCHEMES = (
 )  # fmt: skip
 """A scheme, and how many stores there are at first."""
 SCOPES = frozenset({"files:read", "files:write"})
+
+
+@dataclass(frozen=True)
+class Owns:
+    """Who has stores of their own, how many at first, and where that user's content may lie."""
+
+    user: str = ""
+    placement: Placement = "hive"
+    stores: int = 0
+    alone_id: Id | None = None
+    """The user whose content may lie on their own stores alone."""
 
 
 @dataclass
@@ -78,6 +99,16 @@ class Run:
         self.directory = directory
         self.clock: Clock = WorldClock(self.world)
         self.places: list[Place] = []
+        self.owns = Owns()
+        self.far = 0.0
+        """The part of the stores that are not on the hive's machine."""
+        self.directories_left = 0
+        """How often the data directory may be lost."""
+        self.away: list[Place] = []
+        """Stores that are not found when the hive is recovered."""
+        self.recoveries = 0
+        """Tries since the directory was lost."""
+        self.master: MasterKey | None = None
         self.truth: dict[str, bytes] = {}
         self.trouble_chance = self.world.chance_of("trouble")
         self.pool = Pool(self.world.chance_of("pool"))
@@ -113,7 +144,27 @@ class Run:
             workers__digests_after_s=plan.choice((60.0, 600.0)),
             workers__snapshots_max=3,
             log__level="error",
+            **self._house(),
         )
+
+    def _house(self) -> dict[str, object]:
+        """Choose whose stores there are, which are far, what is cached of them, and what becomes of the directory."""
+        house = self.world.house
+        self.far = house.choice((0.0, 0.0, 0.6, 1.0))
+        for place in self.places:
+            place.scheme = self._scheme_of_url()
+        if house.random() < 0.4:
+            placement = house.choice(PLACEMENTS[1:])
+            count = self.scheme.total if placement == "own" else house.randrange(1, self.scheme.total + 1)
+            self.owns = Owns("u0", placement, count)
+            self.places_max += count
+            for _ in range(count):
+                self.new_place(owner=self.owns.user)
+        self.directories_left = house.choice((0, 0, 1))
+        return {"storage__cache_bytes": house.choice((0, 600_000, 10_000_000))}
+
+    def _scheme_of_url(self) -> str:
+        return "far" if self.world.house.random() < self.far else "memory"
 
     def set_scheme(self, name: str, stores: int) -> None:
         """Code with this scheme, over so many stores at first and some that replace them."""
@@ -127,21 +178,30 @@ class Run:
             Client(f"c{number}", f"u{number // 2}", self.world, self.pool, operations()) for number in range(count)
         ]
 
-    def new_place(self, capacity_bytes: int | None = None) -> Place:
+    def new_place(self, capacity_bytes: int | None = None, owner: str | None = None) -> Place:
         """One more store, not yet known to the hive."""
         name = f"s{len(self.places)}"
-        place = Place(name, self.world, self.bound, capacity_bytes, truth=self.truth)
+        place = Place(
+            name, self.world, self.bound, capacity_bytes, truth=self.truth, scheme=self._scheme_of_url(), owner=owner
+        )
         self.places.append(place)
         return place
 
     def place(self, url: str) -> Place:
         """The store of a URL."""
-        return next(place for place in self.places if f"memory:{place.name}" == url)
+        return next(place for place in self.places if place.url == url)
+
+    def named(self, name: str) -> Place:
+        """The store of a name."""
+        return next(place for place in self.places if place.name == name)
 
     def go(self) -> Report:
         """Run to the end. Raises Broken."""
         self._live(self._set_up(), None)
         while True:
+            if self.directories_left and self.world.house.random() < 0.4:
+                self.directories_left -= 1
+                self._lose_directory()
             dies_after = self.next_death() if self.deaths_left else None
             self.deaths_left -= 1
             if self._live(self._life(), dies_after):
@@ -152,6 +212,15 @@ class Run:
             for kind, count in client.done.items():
                 self.report.done[kind] = self.report.done.get(kind, 0) + count
         return self.report
+
+    def _lose_directory(self) -> None:
+        """The machine burns, stores and key do not: what they give back must be what there was. Raises Broken."""
+        self._live(last_hours(self), None)
+        clear(self.directory)
+        shutil.copyfile(_template(), self.directory / "skep.db")
+        for tries_left in range(house_deaths(self), -1, -1):
+            if self._live(come_back(self), self.next_death() if tries_left else None):
+                break
 
     def next_death(self) -> int:
         """After how many turns the next life ends: soon after the start as often as late."""
@@ -181,6 +250,7 @@ class Run:
             loop.end()
             for engine in self._engines:
                 engine.cut()
+        spoil(self.directory, self.world, CRASH_SPOILS)
         check_rows(self)
         if loop.complaints:
             raise Broken(f"left to the event loop: {loop.complaints[0]}")
@@ -194,23 +264,26 @@ class Run:
         self._engines.append(SimulatedEngine(url, clock, delivery, limits))
         return self._engines[-1]
 
-    async def _open(self) -> Hive:
+    def driver(self, url: str, secret: bytes | None) -> Store:
+        """This life's connection to the store of a URL."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimulatedLoop)
+        return SimulatedStore(self.place(url), loop)
 
-        def driver(url: str, secret: bytes | None) -> Store:
-            return SimulatedStore(self.place(url), loop)
-
-        return await open_hive(self.settings, clock=self.clock, driver=driver, engine=self.engine)
+    async def open(self) -> Hive:
+        """The hive of this life."""
+        return await open_hive(self.settings, clock=self.clock, driver=self.driver, engine=self.engine)
 
     async def _set_up(self) -> None:
-        MasterKey.create().write_file(self.settings.master_key_path())
+        self.master = MasterKey.create()
+        self.master.write_file(self.settings.master_key_path())
         db = await Database.open(self.settings.database_url(), clock=self.clock, engine=self.engine)
         await make_identity(db, self.settings)
         await db.close()
-        hive = await self._open()
+        hive = await self.open()
         for place in self.places:
-            await hive.stores.add(place.name, f"memory:{place.name}", zone=place.name)
+            if place.owner is None:
+                await hive.stores.add(place.name, place.url, zone=place.name)
         await hive.chunks.set_scheme(self.scheme)
         hooks = SpaceHooks(hive.filesystem)
         for name in sorted({client.user for client in self.clients}):
@@ -222,14 +295,32 @@ class Run:
 
             user_id = await hive.db.write(work)
             self.people[name] = Principal(user_id, name, False, frozenset(), SCOPES, "token")
+        await self._settle_owner(hive)
         await hive.close()
+
+    async def _settle_owner(self, hive: Hive) -> None:
+        """Give the one who has stores of their own these stores, and say where their content may lie."""
+        if not self.owns.stores:
+            return
+        owner_id = self.people[self.owns.user].user_id
+        assert owner_id is not None
+        if self.owns.placement == "own":
+            self.owns = replace(self.owns, alone_id=owner_id)
+        await hive.chunks.pools.set_policy("user", Policy(placement=self.owns.placement), owner_id)
+        await self.add_new(hive)
+
+    async def add_new(self, hive: Hive) -> None:
+        """Tell the hive of the stores that it does not know."""
+        for place in self.places:
+            if not place.dead and hive.stores.of_url(place.url) is None:
+                owner_id = None if place.owner is None else self.people[place.owner].user_id
+                await hive.stores.add(place.name, place.url, zone=place.name, owner_id=owner_id)
+                self.world.note("operator adds", place.name)
 
     async def _life(self) -> None:
         """Users and trouble until the users are done; then everything heals and is looked at."""
-        hive = await self._open()
-        for client in self.clients:
-            collect = partial(hive.keepers.collector.run, grace_s=0.0)
-            client.connect(hive.filesystem, self.people[client.user], collect)
+        hive = await self.open()
+        self.connect(hive)
         if self.world.plan.random() < 0.3:
             await settle(self, hive)
         around = [asyncio.ensure_future(each) for each in self.around(Trouble(self, hive))]
@@ -245,9 +336,15 @@ class Run:
         await check_empty(self, hive)
         await hive.close()
 
+    def connect(self, hive: Hive) -> None:
+        """Let the users use this life's hive."""
+        for client in self.clients:
+            collect = partial(hive.keepers.collector.run, grace_s=0.0)
+            client.connect(hive.filesystem, self.people[client.user], collect)
+
     def around(self, trouble: Trouble) -> list[Coroutine[Any, Any, None]]:
         """What goes on while users work."""
-        return [trouble.go_on(self.pause_s), trouble.post()]
+        return [trouble.go_on(self.pause_s), trouble.post(), spoil_now_and_then(self.directory, self.world)]
 
     async def replace_dead(self, hive: Hive) -> None:
         """Give up stores that have died, and add new ones."""
@@ -257,13 +354,10 @@ class Run:
                 await hive.stores.set_state(member, "lost")
             place.given_up = True
             self.world.note("operator gives up", place.name)
-        needed = self.scheme.total
-        while sum(not each.dead for each in self.places) < needed:
-            self.new_place()
-        for place in self.places:
-            if not place.dead and hive.stores.of_url(f"memory:{place.name}") is None:
-                await hive.stores.add(place.name, f"memory:{place.name}", zone=place.name)
-                self.world.note("operator adds", place.name)
+        for owner in (None, self.owns.user) if self.owns.placement == "own" else (None,):
+            while sum(not each.dead and each.owner == owner for each in self.places) < self.scheme.total:
+                self.new_place(owner=owner)
+        await self.add_new(hive)
 
 
 @lru_cache(maxsize=1)

@@ -12,17 +12,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from skep.base.errors import QuorumNotReached, SkepError
+from skep.base.errors import DataLost, QuorumNotReached, SkepError
 from skep.base.ids import Id
 from skep.chunks.layout import BLOCK_BYTES, HASH_BYTES, HEADER_BYTES, ShardLayout
 from skep.chunks.pack import PackBuilder
 from skep.chunks.scheme import Scheme
 from skep.chunks.shard import Shard, _Checked, encode_shards
 from skep.db import Transaction
+from skep.durability.cache import BlockCache
 from skep.durability.leases import Leases
 from skep.durability.packreader import PackReader
 from skep.durability.placement import place
-from skep.durability.pools import Pool
+from skep.durability.policies import Pools, Tiers
+from skep.durability.pools import HIVE, Pool
+from skep.durability.reconcile import OnStores, Reconciler
 from skep.durability.recording import WrittenShard
 from skep.durability.service import ChunkService, Repoint
 from skep.durability.shardwriter import PutShards, ShardWriter
@@ -142,6 +145,27 @@ async def _repoint_first(
         await self._shards._try_put(closed.id, shard, row.store_id)
 
 
+def _trust_the_cache(self: BlockCache, pack: Any, number: int, names: dict[int, str]) -> dict[int, memoryview]:
+    found = {block: self.disk.read(name) for block, name in names.items()}
+    return {block: memoryview(raw)[:-HASH_BYTES] for block, raw in found.items() if raw}
+
+
+def _ask_no_owner(self: Pools, pool: Pool) -> Tiers:
+    return lambda member: 0
+
+
+def _know_no_pool(self: Pools, owner_id: Id, members: str = "") -> Pool:
+    return HIVE
+
+
+def _believe_the_snapshot(self: Reconciler, tx: Transaction, ids: Sequence[bytes], on_stores: OnStores) -> int:
+    return 0
+
+
+async def _see_no_new_packs(self: Reconciler, pack_id: bytes, places: Any) -> Any:
+    raise DataLost("not looked at")
+
+
 Change = tuple[type, str, object]
 """A class, a method of it, what stands in for it."""
 
@@ -153,6 +177,11 @@ SABOTAGE: dict[str, tuple[Change, ...]] = {
     "collection forgets leases": ((Leases, "oldest", _forget_leases),),
     "the sweep takes what is on its way": ((Underway, "sweeping", _hold_up_nobody),),
     "repack points at a pack that is not stored yet": ((ChunkService, "write_repacked", _repoint_first),),
+    "the read cache is trusted": ((BlockCache, "_read", _trust_the_cache),),
+    "a store's owner is not asked about": ((Pools, "tiers", _ask_no_owner),),
+    "everybody's content goes into the same packs": ((Pools, "of_owner", _know_no_pool),),
+    "recovery believes the snapshot": ((Reconciler, "_settle_shards", _believe_the_snapshot),),
+    "recovery does not read packs that are newer than the snapshot": ((Reconciler, "_read_pack", _see_no_new_packs),),
     "repair trusts what it reads": ((PackReader, "_verify", _verify_nothing), (_Checked, "block", _take_the_block)),
 }
 """What is done wrong."""

@@ -33,6 +33,8 @@ class World:
         self.plan = self.chance_of("plan")
         self.turns = self.chance_of("turns")
         self.luck = self.chance_of("luck")
+        self.house = self.chance_of("house")
+        """What lies in the data directory, and whose stores they are."""
         self._secrets = self.chance_of("secrets")
         self._seen = hashlib.blake2b(digest_size=16)
         self.events = 0
