@@ -63,6 +63,7 @@ _USED = prepared(
     .where(s.shards.c.state != "missing")
     .group_by(s.shards.c.store_id)
 )
+_NOTHING_USED = prepared(sa.update(s.stores).values(used_bytes=0))
 _SET_USED = prepared(
     sa.update(s.stores).where(s.stores.c.id == sa.bindparam("store")).values(used_bytes=sa.bindparam("bytes"))
 )
@@ -243,6 +244,7 @@ class Reconciler:
     async def _finish(self) -> None:
         def work(tx: Transaction) -> None:
             catalog.raise_epoch(tx)
+            tx.run(_NOTHING_USED)  # a store whose shards have all gone since the snapshot has no sum
             for store_id, used in tx.rows(_USED):
                 tx.run(_SET_USED, {"store": store_id, "bytes": int(used)})
 

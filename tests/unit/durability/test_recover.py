@@ -14,6 +14,7 @@ from skep.base.errors import Conflict, DataLost, KeyWrong
 from skep.base.ids import new_id
 from skep.chunks.scheme import Scheme
 from skep.crypto.keys import MasterKey
+from skep.db import prepared
 from skep.db import schema as s
 from skep.durability.snapshots import PREFIX, head_key, parse_snapshot_key
 from skep.stores.protocol import Store
@@ -127,6 +128,10 @@ async def test_shards_that_are_gone_are_queued_and_moved_ones_found(tmp_path: Pa
         await rig.wipe(1)
         async with recovered_rig(rig, place(tmp_path, "new"), rig.stores) as (other, result):
             assert result.shards_missing == await other.repairer.backlog() > 0
+            used = dict(
+                await other.db.read(lambda tx: tx.rows(prepared(sa.select(s.stores.c.name, s.stores.c.used_bytes))))
+            )
+            assert used["d0"] == used["d1"] == 0 < used["d2"], "drained and wiped stores are counted as empty"
             await check_all(other)
 
 
