@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from skep.cli.hq_calling import HqCall, with_hq
-from skep.cli.output import Output, shown, table
+from skep.cli.output import Output, human_duration, human_time, shown, table
 
 
 @click.command()
@@ -36,6 +36,23 @@ def slices_table(views: list[dict[str, Any]]) -> str:
         for one in view["slices"]
     ]
     return table(["stack", "job", "slice", "server", "state", "restarts", "reached at"], rows, right=["restarts"])
+
+
+def runs_table(views: list[dict[str, Any]], *, last: int = 10) -> str:
+    """How the cron jobs of some stacks ended lately, newest last; empty where there are none."""
+    runs = sorted((run for view in views for run in view.get("runs", ())), key=lambda run: int(run["ended_us"]))[-last:]
+    rows = [
+        [
+            shown(run["stack"]),
+            shown(run["job"]),
+            human_time(run["ended_us"]),
+            human_duration((run["ended_us"] - run["started_us"]) / 1e6),
+            "-" if run["exit_code"] is None else str(run["exit_code"]),
+            shown(run["last_lines"][-1] if run["last_lines"] else run["reason"])[:60],
+        ]
+        for run in runs
+    ]
+    return table(["stack", "cron job", "ended", "took", "code", "last line"], rows, right=["code"]) if rows else ""
 
 
 @click.command()

@@ -13,7 +13,7 @@ import click
 
 from skep.base.errors import BadInput, LocalFailure
 from skep.cli.exits import DONE, FAILED
-from skep.cli.fleet_commands import slices_table
+from skep.cli.fleet_commands import runs_table, slices_table
 from skep.cli.hq_calling import HqCall, with_hq
 from skep.cli.options import confirmed
 from skep.cli.output import Output, human_time, shown, table
@@ -259,7 +259,8 @@ def show_remote(output: Output, hq: HqCall, name: str | None) -> None:
     view = hq.ask("stack.ps", stack=hq.stack(name))
     text = slices_table([view]) or f"nothing runs of {view['stack']}"
     head = f"release {view['release']} ({view['revision'][:10]})" if view["release"] else "no release"
-    output.value(view, "\n".join([head, text, *view["urls"]]))
+    runs = runs_table([view])
+    output.value(view, "\n".join([head, text, *view["urls"], *([runs] if runs else [])]))
 
 
 COMMANDS = (

@@ -111,7 +111,7 @@ def stack_ps(output: Output, name: str | None, hq_url: str | None, is_local: boo
         return
     import msgspec
 
-    from skep.cli.fleet_commands import slices_table
+    from skep.cli.fleet_commands import runs_table, slices_table
 
     async def look(machine: Any) -> list[tuple[Any, list[str]]]:
         return [(view, machine.urls(view)) for view in await machine.views(name or "")]
@@ -119,7 +119,9 @@ def stack_ps(output: Output, name: str | None, hq_url: str | None, is_local: boo
     found = _on_machine(look)
     views = [{**msgspec.to_builtins(view), "release": view.release.number if view.release else 0} for view, _ in found]
     urls = [shown(url) for _, told in found for url in told]
-    output.value(views, "\n".join([slices_table(views) or "no stack runs on this machine", *urls]))
+    output.value(
+        views, "\n".join([slices_table(views) or "no stack runs on this machine", *urls, runs_table(views)]).rstrip()
+    )
 
 
 COMMANDS = (stack_start, stack_stop, stack_ps)

@@ -28,10 +28,18 @@ class Sshd:
 
 
 @contextlib.contextmanager
-def sshd(program: Path, directory: Path, *, prefix: tuple[str, ...] = (), address: str = "127.0.0.1") -> Iterator[Sshd]:
+def sshd(
+    program: Path,
+    directory: Path,
+    *,
+    prefix: tuple[str, ...] = (),
+    address: str = "127.0.0.1",
+    home: Path | None = None,
+) -> Iterator[Sshd]:
     """Run ``program`` (an absolute path, as sshd wants it) with all its files in ``directory``.
 
     ``prefix`` goes in front: ``("ip", "netns", "exec", NAME)`` for a host that is a network namespace.
+    ``home``: what programs there see as their user's home; a test that prepares a host must not write into the real one.
     """
     keygen = shutil.which("ssh-keygen") or "ssh-keygen"
     for name in ("host", "client"):
@@ -43,7 +51,7 @@ def sshd(program: Path, directory: Path, *, prefix: tuple[str, ...] = (), addres
     config.write_text(
         f"Port {port}\nListenAddress {address}\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\n"
         f"PidFile {directory}/pid\nStrictModes no\nPasswordAuthentication no\nUsePAM no\nUseDNS no\nLogLevel ERROR\n"
-        "SetEnv SHLVL=5\n"  # bash then reads no ~/.bashrc, which on a developer's machine may take a second
+        f"SetEnv SHLVL=5{f' HOME={home}' if home is not None else ''}\n"  # bash then reads no ~/.bashrc, which on a developer's machine may take a second
         "PermitRootLogin yes\nMaxStartups 200\nSubsystem sftp internal-sftp\n"
     )
     process = subprocess.Popen(

@@ -410,7 +410,7 @@ async def test_cron_jobs_run_at_their_minute_and_are_cleared_away(hq: HQ) -> Non
     (started,) = [one.id for one in await hq.journal.slices()]
     await hq.clock.sleep(20.0)
     await hq.launcher.tick()
-    (run_,) = hq.launcher.crons.runs
+    (run_,) = (await hq.launcher.observe("shop")).runs
     assert (run_.slice, run_.exit_code, run_.last_lines) == (started, 4, ("done",))
     assert not any(host.jobs for host in hq.world.hosts.values())
 

@@ -21,8 +21,10 @@ _PIECE_BYTES = 1 << 16
 class Tunnel:
     """Listens on a socket of this machine and leads each connection to the daemon's on a host."""
 
-    def __init__(self, target: SshTarget) -> None:
+    def __init__(self, target: SshTarget, *, socket: str = SOCKET) -> None:
+        """``socket``: where the daemon listens there."""
         self._target = target
+        self._socket = socket
         self._folder = tempfile.TemporaryDirectory(prefix="skep-")
         self._path = Path(self._folder.name) / "docker.sock"
         self._server: asyncio.Server | None = None
@@ -51,7 +53,7 @@ class Tunnel:
         try:
             async with self._places:
                 ssh = await self._connected()
-                there, back = await ssh.open_unix_connection(SOCKET, encoding=None)
+                there, back = await ssh.open_unix_connection(self._socket, encoding=None)
                 await asyncio.gather(_pump(reader, back), _pump(there, writer))
                 back.close()
         except (OSError, asyncssh.Error, EngineUnavailable):

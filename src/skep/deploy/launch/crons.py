@@ -6,48 +6,30 @@ started a second time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
-
-import msgspec
 
 from skep.base.errors import JobNotFound, NotFound, SkepError
 from skep.base.logs import get_logger
 from skep.deploy.launch.ground import Ground
 from skep.deploy.launch.limits import Limits
 from skep.deploy.launch.planning import Situation, links_of
-from skep.deploy.launch.records import Release, SliceRecord
+from skep.deploy.launch.records import CronRun, Release, SliceRecord
 from skep.deploy.launch.slices import Slices
 from skep.deploy.launch.specs import identity, job_spec, slice_id
 from skep.deploy.stack.records import Job
 from skep.deploy.stack.schedule import parse_schedule
 
-RUNS_KEPT = 200
 _log = get_logger("skep.launch")
 
 
-class CronRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that has ended."""
-
-    stack: str
-    job: str
-    slice: str
-    started_us: int
-    ended_us: int
-    exit_code: int | None
-    reason: str = ""
-    last_lines: tuple[str, ...] = ()
-
-
 class Crons:
-    """The cron jobs of all stacks. ``runs`` are the last RUNS_KEPT that ended since HQ was started."""
+    """The cron jobs of all stacks. How their runs ended is in the journal."""
 
     def __init__(
         self, ground: Ground, limits: Limits, slices: Slices, situation: Callable[[Release], Awaitable[Situation]]
     ) -> None:
         self._ground, self._limits, self._slices, self._situation = ground, limits, slices, situation
         self._looked_us = ground.clock.now_us()
-        self.runs: deque[CronRun] = deque(maxlen=RUNS_KEPT)
 
     async def tick(self) -> None:
         """Clear away what has ended, start what is due since the last tick."""
@@ -111,7 +93,7 @@ class Crons:
         if seen.state not in ("exited", "stopped") and not overdue:
             return
         reason = f"it ran for more than {self._limits.cron_s:g} s and was ended" if overdue else seen.reason
-        self.runs.append(
+        await self._ground.journal.put_run(
             CronRun(
                 stack=record.stack,
                 job=record.job,

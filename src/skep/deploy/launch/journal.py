@@ -18,9 +18,10 @@ from typing import Protocol
 import msgspec
 
 from skep.base.errors import NotFound
-from skep.deploy.launch.records import Plan, Release, SliceRecord, Verdict
+from skep.deploy.launch.records import CronRun, Plan, Release, SliceRecord, Verdict
 
 VERDICTS_KEPT = 50
+RUNS_KEPT = 50
 
 
 class OpenPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +98,7 @@ class Journal(Protocol):
         ...
 
     async def forget(self, stack: str) -> None:
-        """Forget releases, verdicts and homes of a stack that has no slices. Its numbers are never given again."""
+        """Forget all of a stack that has no slices. Its numbers are never given again."""
         ...
 
     # --- slices ---------------------------------------------------------------------------------
@@ -116,6 +117,16 @@ class Journal(Protocol):
 
     async def drop_slice(self, id: str) -> None:
         """The slice is gone for good. Not there: fine."""
+        ...
+
+    # --- cron jobs ------------------------------------------------------------------------------
+
+    async def put_run(self, run: CronRun) -> None:
+        """A run of a cron job has ended; told again of the same slice it takes the place of the first telling."""
+        ...
+
+    async def runs(self, stack: str) -> tuple[CronRun, ...]:
+        """The last RUNS_KEPT of a stack, oldest first."""
         ...
 
     # --- volumes --------------------------------------------------------------------------------

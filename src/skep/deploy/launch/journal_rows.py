@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from skep.base.errors import AlreadyExists, CorruptRecord
-from skep.deploy.launch.journal import VERDICTS_KEPT, OpenPlan
-from skep.deploy.launch.records import Plan, Release, SliceRecord, SliceState, Verdict
+from skep.deploy.launch.journal import RUNS_KEPT, VERDICTS_KEPT, OpenPlan
+from skep.deploy.launch.records import CronRun, Plan, Release, SliceRecord, SliceState, Verdict
 
 T = TypeVar("T")
 _KINDS: dict[str, Any] = {
@@ -25,6 +25,7 @@ _KINDS: dict[str, Any] = {
     "number": int,
     "verdicts": tuple[Verdict, ...],
     "home": str,
+    "runs": tuple[CronRun, ...],
     "slice": SliceRecord,
 }
 
@@ -175,7 +176,7 @@ class RowJournal:
     async def forget(self, stack: str) -> None:
         known = await self._all()
         of_stack = (f"release/{stack}/", f"home/{stack}/")
-        gone = [key for key in known if key.startswith(of_stack) or key == f"verdicts/{stack}"]
+        gone = [key for key in known if key.startswith(of_stack) or key in (f"verdicts/{stack}", f"runs/{stack}")]
         await self._change(dict.fromkeys([*gone, f"current/{stack}"]))
 
     # --- slices and volumes ---------------------------------------------------------------------
@@ -192,6 +193,13 @@ class RowJournal:
     async def drop_slice(self, id: str) -> None:
         if await self.slice(id) is not None:
             await self._change({f"slice/{id}": None})
+
+    async def put_run(self, run: CronRun) -> None:
+        others = (one for one in await self.runs(run.stack) if one.slice != run.slice)
+        await self._change({f"runs/{run.stack}": (*others, run)[-RUNS_KEPT:]})
+
+    async def runs(self, stack: str) -> tuple[CronRun, ...]:
+        return await self._get(f"runs/{stack}", tuple) or ()
 
     async def home(self, stack: str, job: str) -> str:
         return await self._get(f"home/{stack}/{job}", str) or ""

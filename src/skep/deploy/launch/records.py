@@ -245,6 +245,19 @@ Say: TypeAlias = Callable[[Event], Awaitable[None]]
 """Told events in their order. What it raises is logged and changes nothing."""
 
 
+class CronRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a cron job that has ended."""
+
+    stack: str
+    job: str
+    slice: str
+    started_us: int
+    ended_us: int
+    exit_code: int | None
+    reason: str = ""
+    last_lines: tuple[str, ...] = ()
+
+
 class StackView(msgspec.Struct, frozen=True, kw_only=True):
     """A stack as it is: ``Launcher.observe``."""
 
@@ -254,6 +267,8 @@ class StackView(msgspec.Struct, frozen=True, kw_only=True):
     urls: tuple[str, ...] = ()
     open_plan: str = ""
     """The launch that is under way."""
+    runs: tuple[CronRun, ...] = ()
+    """How its cron jobs ended lately, oldest first."""
 
 
 class SliceView(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ async def observe_stack(ground: Ground, stack: str) -> StackView:
         slices=tuple(views),
         urls=urls_of(release.stack) if release is not None else (),
         open_plan=opened[0] if opened else "",
+        runs=await ground.journal.runs(stack),
     )
 
 

@@ -41,8 +41,10 @@ def cloud() -> Iterator[DigitalOceanDouble]:
 
 @pytest.fixture
 def host(tmp_path: Path, program: Callable[[str, str], Path]) -> Iterator[Sshd]:
-    (tmp_path / "sshd").mkdir()
-    with sshd(program("sshd", "apt-get install openssh-server"), tmp_path / "sshd") as running:
+    for name in ("sshd", "home"):
+        (tmp_path / name).mkdir()
+    openssh = program("sshd", "apt-get install openssh-server")
+    with sshd(openssh, tmp_path / "sshd", home=tmp_path / "home") as running:
         yield running
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from skep.base.errors import AlreadyExists, CorruptRecord, NotFound
 from skep.deploy.engines.records import JobSpec
-from skep.deploy.launch.journal import VERDICTS_KEPT, release_of
+from skep.deploy.launch.journal import RUNS_KEPT, VERDICTS_KEPT, release_of
 from skep.deploy.launch.journal_rows import MemoryJournal, MemoryRows
-from skep.deploy.launch.records import Deploy, Ensure, Kill, Plan, Release, Scale, SliceRecord, Verdict
+from skep.deploy.launch.records import CronRun, Deploy, Ensure, Kill, Plan, Release, Scale, SliceRecord, Verdict
 from skep.deploy.stack.records import Size, Stack
 
 DONE = Verdict(ok=True, stack="shop", outcome="released")
@@ -100,3 +100,18 @@ async def test_rows_that_are_damaged_or_newer_are_told() -> None:
         rows.rows[key] = value
         with pytest.raises(CorruptRecord, match=words):
             await MemoryJournal(rows).stacks()
+
+
+async def test_runs_of_cron_jobs_are_kept_told_once_and_forgotten_with_the_stack() -> None:
+    rows = MemoryRows()
+    journal = MemoryJournal(rows)
+    for number in range(RUNS_KEPT + 2):
+        run = CronRun(stack="shop", job="tick", slice=f"t{number}", started_us=number, ended_us=number + 1, exit_code=0)
+        await journal.put_run(run)
+    await journal.put_run(run)  # HQ was killed before the slice was cleared away, and looked again
+    kept = await MemoryJournal(rows).runs("shop")
+    assert [one.slice for one in kept] == [f"t{number}" for number in range(2, RUNS_KEPT + 2)]
+    assert await journal.runs("other") == ()
+    assert await journal.stacks() == ()
+    await journal.forget("shop")
+    assert await MemoryJournal(rows).runs("shop") == ()
