@@ -39,7 +39,7 @@ def sshd(
     """Run ``program`` (an absolute path, as sshd wants it) with all its files in ``directory``.
 
     ``prefix`` goes in front: ``("ip", "netns", "exec", NAME)`` for a host that is a network namespace.
-    ``home``: what programs there see as their user's home; a test that prepares a host must not write into the real one.
+    ``home``: what programs there see as their user's home; a test that prepares a host must not touch the real one.
     """
     keygen = shutil.which("ssh-keygen") or "ssh-keygen"
     for name in ("host", "client"):
@@ -47,11 +47,13 @@ def sshd(
     shutil.copyfile(directory / "client.pub", directory / "authorized")
     Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd insists on it
     port = _free_port(address) if not prefix else 22
+    variables = ["SHLVL=5", *([f"HOME={home}"] if home is not None else [])]
+    # with SHLVL bash reads no ~/.bashrc, which on a developer's machine may take a second
     config = directory / "config"
     config.write_text(
         f"Port {port}\nListenAddress {address}\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\n"
         f"PidFile {directory}/pid\nStrictModes no\nPasswordAuthentication no\nUsePAM no\nUseDNS no\nLogLevel ERROR\n"
-        f"SetEnv SHLVL=5{f' HOME={home}' if home is not None else ''}\n"  # bash then reads no ~/.bashrc, which on a developer's machine may take a second
+        f"SetEnv {' '.join(variables)}\n"
         "PermitRootLogin yes\nMaxStartups 200\nSubsystem sftp internal-sftp\n"
     )
     process = subprocess.Popen(
