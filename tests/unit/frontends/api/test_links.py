@@ -150,8 +150,17 @@ async def test_a_password_keeps_even_the_name(hive, ada):
     good(await guest.get(f"{at}/entries"))
 
 
-async def test_guessing_a_password_ends_soon(hive, ada):
-    link = await made(ada, password="open sesame")
+@pytest.fixture
+async def still(tmp_path):
+    """A hive whose time stands still, for what is given back as time goes by."""
+    (tmp_path / "still").mkdir()
+    async with open_test_hive(tmp_path / "still", clock=FakeClock(), links__requests_burst=20) as opened:
+        yield opened
+
+
+async def test_guessing_a_password_ends_soon(still):
+    hive, ada = still, await still.client("ada")
+    link = await made(ada, path="/", password="open sesame")
     at = f"{PUBLIC}/{link['token']}/unlock"
     for number in range(10):
         refused(await hive.anonymous.post(at, json={"password": f"guess {number}"}), 403, "forbidden")
@@ -325,9 +334,10 @@ async def test_a_hive_without_links_and_one_that_slows_guests_down(tmp_path):
         ada = await hive.client("ada")
         refused(await ada.post(LINKS, json={"path": "/"}), 403, "forbidden")
         refused(await hive.anonymous.get(f"{PUBLIC}/skn_{'x' * 27}"), 404, "share-not-found")
-    async with open_test_hive(tmp_path / "two", links__requests_burst=3, links__of_one_max=1) as hive:
+    slow = {"links__requests_burst": 3, "links__of_one_max": 1, "clock": FakeClock()}
+    async with open_test_hive(tmp_path / "two", **slow) as hive:
         ada = await hive.client("ada")
         good(await ada.post(LINKS, json={"path": "/"}), 201)
         refused(await ada.post(LINKS, json={"path": "/"}), 429, "limit-reached")
         answers = [await hive.anonymous.get(f"{PUBLIC}/skn_{'x' * 27}") for _ in range(4)]
-        assert [answer.status_code for answer in answers[:3]] == [404, 404, 404]
+        assert [answer.status_code for answer in answers] == [404, 404, 404, 429]
