@@ -25,6 +25,7 @@ from bench.figures import Row, table
 from bench.grid import grid
 from bench.growth import growth
 from bench.keeping import keeping
+from bench.ledger import metered
 from bench.live_streams import live_streams
 from bench.memory import memory
 from bench.pipeline import pipeline
@@ -48,6 +49,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Row]]] = {
     "slow-clients": slow_clients,
     "live-streams": live_streams,
     "credentials": credentials,
+    "ledger": metered,
     "growth": growth,
     "webdav": webdav,
     "blocks": blocks,
