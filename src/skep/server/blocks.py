@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from skep.auth import Principal
 from skep.base.errors import InvalidSetting
@@ -16,6 +19,7 @@ from skep.filesystem import spaces
 from skep.frontends.blocks.accounting import AccountingServer, LimitTraffic, OutsideCallers
 from skep.frontends.blocks.app import BlocksApp
 from skep.frontends.blocks.callers import Callers, OwnCallers
+from skep.frontends.blocks.counts import Counts
 from skep.frontends.blocks.dummy import DummyCallers
 from skep.frontends.blocks.internal import Allowance, Internal
 from skep.frontends.blocks.news import LISTENERS_MAX, News
@@ -37,6 +41,7 @@ def open_blocks(ground: Ground) -> BlocksApp:
         BlocksGround(
             filesystem=ground.filesystem,
             clock=ground.clock,
+            counts=ground.block_counts,
             callers=_callers(ground),
             internal=Internal(ground.auth, own_secret, _allowance(ground)) if own_secret else None,
             news=news,
@@ -55,6 +60,36 @@ def open_blocks(ground: Ground) -> BlocksApp:
     )
 
 
+class BlocksCollector(Collector):
+    """What the block API counts, under the names of its first server."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """All families. Must be called from the event loop's thread."""
+        counts = self._counts
+        for name, text, gauge in (
+            ("block_in_progress_requests", "Requests that are being answered.", counts.in_progress),
+            ("websocket_connections", "WebSockets that are open.", counts.sockets),
+        ):
+            yield GaugeMetricFamily(name, text, gauge)
+        for name, text, count in (
+            ("content_length_error", "Bodies over the limit.", counts.too_large),
+            ("block_auth_cache_hits", "Questions about credentials that memory answered.", counts.auth_hits),
+            ("block_auth_cache_sets", "Answers about credentials that were remembered.", counts.auth_sets),
+            ("block_traffic_request", "Bytes received.", counts.received_bytes),
+            ("block_traffic_response", "Bytes sent.", counts.sent_bytes),
+            ("websocket_messages", "Messages of WebSocket clients.", counts.messages),
+            ("pubsub_published", "Changes that were told.", counts.told),
+        ):
+            yield CounterMetricFamily(name, text, count)
+        denied = CounterMetricFamily("block_access_denied", "Failures by reason.", labels=["reason"])
+        for reason, count in counts.denied.items():
+            denied.add_metric([reason], count)
+        yield denied
+
+
 def _callers(ground: Ground) -> Callers:
     blocks = ground.settings.blocks
     if blocks.dummy_auth:
@@ -66,7 +101,7 @@ def _callers(ground: Ground) -> Callers:
         raise InvalidSetting("blocks.accounting_host must begin with http:// or https://")
     if not blocks.apisecret:
         raise InvalidSetting("blocks.accounting_host needs blocks.apisecret: set SKEP_BLOCKS_APISECRET")
-    server = AccountingServer(blocks.accounting_host, blocks.apisecret, ground.clock)
+    server = AccountingServer(blocks.accounting_host, blocks.apisecret, ground.clock, ground.block_counts)
     return OutsideCallers(ground.auth, server, _traffic_limit(ground))
 
 

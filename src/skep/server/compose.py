@@ -48,6 +48,7 @@ from skep.frontends.live.app import LiveApp
 from skep.server import options
 from skep.server.addresses import Proxies
 from skep.server.agents import open_agents
+from skep.server.blocks import BlocksCollector
 from skep.server.connections import Connections
 from skep.server.credit import AllHooks, add_credit_workers, letter_key, open_credit, open_meter
 from skep.server.doors import STREAMS, Ground, open_doors
@@ -236,6 +237,7 @@ def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness
     request_metrics = RequestMetrics(registry := CollectorRegistry())
     registry.register(HiveCollector(services.stores, services.chunks, workers, lambda: facts.last))
     registry.register(LiveCollector(ground.live))
+    registry.register(BlocksCollector(ground.block_counts))
     doors = open_doors(ground)
     pages = PlainPages(
         doors,

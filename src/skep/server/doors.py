@@ -9,7 +9,7 @@ by the edge.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skep.auth import Auth
 from skep.base.clock import Clock
@@ -28,6 +28,7 @@ from skep.frontends.api.app import api_app
 from skep.frontends.api.services import Services
 from skep.frontends.blocks.app import ROOT as BLOCKS_ROOT
 from skep.frontends.blocks.app import SOCKETS
+from skep.frontends.blocks.counts import Counts
 from skep.frontends.common.asgi import App, Receive, Scope, Send
 from skep.frontends.common.headers import Headers
 from skep.frontends.live.app import PATHS, LiveApp
@@ -70,6 +71,7 @@ class Ground:
     journal: Journal
     services: Services
     live: LiveApp
+    block_counts: Counts = field(default_factory=Counts)
 
 
 class _Streams:

@@ -25,6 +25,7 @@ from skep.base.logs import get_logger
 from skep.crypto.hashing import keyed_digest
 from skep.filesystem.prefixes import Prefix
 from skep.frontends.blocks.callers import Caller
+from skep.frontends.blocks.counts import Counts
 from skep.frontends.common.headers import Headers
 
 KNOWN_S = 60.0
@@ -55,7 +56,7 @@ class Account(msgspec.Struct, frozen=True):
 class AccountingServer:
     """Asks it, and remembers for a minute what it said. Lives on one event loop."""
 
-    def __init__(self, host: str, secret: str, clock: Clock, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, host: str, secret: str, clock: Clock, counts: Counts, *, timeout_s: float = TIMEOUT_S) -> None:
         """``host``: its base URL; ``timeout_s``: the longest wait for a part of its answer."""
         self._clock = clock
         self._url = host.rstrip("/") + PATH
@@ -65,8 +66,7 @@ class AccountingServer:
         self._gate = Gate("calls to the accounting server", CALLS_AT_ONCE, clock, wait_s=TIMEOUT_S)
         self._key = random_bytes(32)
         self._known: OrderedDict[bytes, tuple[float, Account]] = OrderedDict()
-        self.hits = 0
-        """Questions that were answered from memory."""
+        self._counts = counts
 
     async def of_header(self, authorization: str) -> Account | None:
         """The account of whoever sends this header; None: nobody. Raises Unavailable."""
@@ -84,12 +84,13 @@ class AccountingServer:
     async def _account(self, key: bytes, question: dict[str, object]) -> Account | None:
         known = self._known.get(key)
         if known is not None and known[0] > self._clock.monotonic_s():
-            self.hits += 1
+            self._counts.auth_hits += 1
             return known[1]
         async with self._gate.enter():
             found = await self._ask(question)
         if found is not None:
             until_s = self._clock.monotonic_s() + KNOWN_S
+            self._counts.auth_sets += 1
             for one in (key, self._key_of(found.external_id)):
                 self._known[one] = (until_s, found)
                 self._known.move_to_end(one)

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from skep.base.errors import ClientGone, Denied, NotFound, SkepError
+from skep.base.errors import BodyTooLarge, ClientGone, Denied, NotFound, SkepError
 from skep.base.logs import get_logger
 from skep.frontends.blocks.call import BlockCall
 from skep.frontends.blocks.callers import writable_by
@@ -48,6 +48,15 @@ class BlocksApp:
             await self._socket(scope, receive, send)
             return
         call = self._call(scope, receive, send)
+        counts = self._ground.counts
+        counts.in_progress += 1
+        try:
+            await self._exchange(call, scope)
+        finally:
+            counts.in_progress -= 1
+            counts.received_bytes += call.body.received_bytes
+
+    async def _exchange(self, call: BlockCall, scope: Scope) -> None:
         try:
             await self._answer(call, scope["path"].removeprefix(ROOT))
         except Refusal as refusal:
@@ -57,6 +66,7 @@ class BlocksApp:
                 raise AnswerBroken from error
             scope["state"]["gone"] = True
         except SkepError as error:
+            self._ground.counts.too_large += isinstance(error, BodyTooLarge)
             await self._fail(call, refusal_of(error), error)
         except (asyncio.CancelledError, AnswerBroken):
             raise
@@ -119,6 +129,7 @@ class BlocksApp:
     async def _fail(self, call: BlockCall, refusal: Refusal, error: Exception) -> None:
         if call.started:
             raise AnswerBroken from error
+        self._ground.counts.denied[refusal.reason] += 1
         await call.body.drain(DRAIN_BYTES, DRAIN_S)
         headers = [("content-type", "text/html; charset=UTF-8"), ("cache-control", "no-store"), *refusal.headers]
         if call.must_close:

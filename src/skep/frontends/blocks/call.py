@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from skep.frontends.blocks.callers import Caller
 from skep.frontends.blocks.errors import Refusal
 from skep.frontends.blocks.services import BlocksGround
+from skep.frontends.common.asgi import Message
 from skep.frontends.common.request import Request
 
 
@@ -27,6 +29,11 @@ class BlockCall(Request):
     def full_path(self) -> str:
         """The prefix and the path, as changes are told."""
         return f"{self.prefix_name}/{self.path}"
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """See ``Request``; counts what is sent."""
+        self.ground.counts.sent_bytes += len(message.get("body", b""))
+        return Request.send(self, message)
 
     async def who(self) -> Caller:
         """Who asks, wherever they may come in. Raises Refusal, what authentication meets."""

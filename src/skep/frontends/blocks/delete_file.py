@@ -12,5 +12,6 @@ from skep.frontends.common.answers import send_bytes
 async def delete_file(call: BlockCall, caller: Caller, prefix: Prefix) -> None:
     """Delete the file; 204. Conditions do not count. Raises Locked."""
     await call.ground.filesystem.remove_prefixed(caller.writer(prefix), prefix, call.path)
+    call.ground.counts.told += 1
     call.ground.news.tell(Happening("DELETE", call.prefix_name, call.full_path))
     await send_bytes(call.send, 204, b"", [])

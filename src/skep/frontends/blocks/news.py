@@ -71,8 +71,6 @@ class News:
         self._count = 0
         self.ended = False
         """Nobody hears anything any more."""
-        self.told = 0
-        """Changes so far."""
 
     @property
     def count(self) -> int:
@@ -101,7 +99,6 @@ class News:
 
     def tell(self, happening: Happening) -> None:
         """Tell those who listen to the path or to its prefix."""
-        self.told += 1
         if not self._count:
             return
         for subject in (happening.path, happening.prefix):

@@ -34,6 +34,7 @@ async def post_file(call: BlockCall, caller: Caller, prefix: Prefix) -> None:
         async with call.ground.transfers.enter_as(caller.principal.user_id):
             written = await _write(call, caller, prefix)
     etag = quoted(written.version.etag)
+    call.ground.counts.told += 1
     call.ground.news.tell(Happening("POST", call.prefix_name, call.full_path, etag))
     await send_bytes(call.send, 204, b"", [("etag", etag)])
 

@@ -9,6 +9,7 @@ from skep.base.clock import Clock
 from skep.base.limits import FairGate, Shares
 from skep.filesystem import Filesystem
 from skep.frontends.blocks.callers import Callers
+from skep.frontends.blocks.counts import Counts
 from skep.frontends.blocks.news import News
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class BlocksGround:
 
     filesystem: Filesystem
     clock: Clock
+    counts: Counts
     callers: Callers
     """Who asks."""
     internal: Internal | None

@@ -24,6 +24,8 @@ from skep.frontends.common.request import client_of
 
 log = get_logger("skep.blocks")
 SUBPROTOCOL = "v0.ws.block.qabel.de"
+CLIENT_BYTES, CLIENT_BYTES_EACH_S = 256 << 10, 4 << 10
+"""What the owner of a prefix may send at once and in each second, though nothing need be said."""
 MESSAGES_MAX = 1_000
 """So many messages of a client are read and forgotten; it is sent away then."""
 
@@ -43,12 +45,22 @@ async def serve_socket(
             if SUBPROTOCOL not in offered:
                 log.warning("a client of the block API's WebSocket does not offer its subprotocol", offered=offered[:8])
             chosen = SUBPROTOCOL if SUBPROTOCOL in offered else None
+            if not path:  # whoever listens to a path stays a stranger, who may send little
+                scope["state"].get("known", _unbounded)(CLIENT_BYTES, CLIENT_BYTES_EACH_S)
             await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
-            await _run(ground, listener, receive, send)
+            ground.counts.sockets += 1
+            try:
+                await _run(ground, listener, receive, send)
+            finally:
+                ground.counts.sockets -= 1
     except SkepError as error:
         await _refuse(scope, send, refusal_of(error))
     except Refusal as refusal:
         await _refuse(scope, send, refusal)
+
+
+def _unbounded(size_bytes: int, each_s_bytes: int) -> None:
+    """Where nobody watches the sockets."""
 
 
 def _of_path(prefix: str, path: str) -> str:
@@ -70,7 +82,7 @@ async def _of_prefix(ground: BlocksGround, scope: Scope, prefix: str) -> str:
 
 
 async def _run(ground: BlocksGround, listener: Listener, receive: Receive, send: Send) -> None:
-    listening = asyncio.create_task(_hear(receive))
+    listening = asyncio.create_task(_hear(ground, receive))
     telling = asyncio.create_task(_tell(ground, listener, send))
     try:
         done, _ = await asyncio.wait((listening, telling), return_when=asyncio.FIRST_COMPLETED)
@@ -86,12 +98,13 @@ async def _run(ground: BlocksGround, listener: Listener, receive: Receive, send:
         await asyncio.gather(listening, telling, return_exceptions=True)
 
 
-async def _hear(receive: Receive) -> bool:
+async def _hear(ground: BlocksGround, receive: Receive) -> bool:
     """Read and forget what the client says; whether it left."""
     for _ in range(MESSAGES_MAX):
         message = await receive()
         if message["type"] == "websocket.disconnect":
             return True
+        ground.counts.messages += 1
         log.debug("a client of the block API's WebSocket spoke", size_bytes=len(message.get("text") or ""))
     return False
 

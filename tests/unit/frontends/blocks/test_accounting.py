@@ -14,6 +14,7 @@ import pytest
 from skep.auth import internal_principal
 from skep.base.errors import InvalidSetting, Unavailable
 from skep.frontends.blocks.accounting import ANSWER_BYTES_MAX, AccountingServer
+from skep.frontends.blocks.counts import Counts
 from skep.frontends.blocks.internal import NO_LIMIT_BYTES
 from skep.frontends.common.asgi import Receive, Scope, Send
 from skep.testing.blocks import AT, allow
@@ -173,7 +174,7 @@ async def test_a_failing_accounting_server_is_a_passing_failure(
 async def test_a_slow_or_dead_accounting_server_keeps_nobody_waiting_for_ever(accounting: Accounting) -> None:
     accounting.knows("ada", 7)
     async with served_here(accounting) as url:
-        server = AccountingServer(url, SECRET, FakeClock(), timeout_s=0.2)
+        server = AccountingServer(url, SECRET, FakeClock(), Counts(), timeout_s=0.2)
         accounting.hangs.clear()
         with pytest.raises(Unavailable):
             await server.of_header("Token ada")
