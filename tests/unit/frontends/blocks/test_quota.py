@@ -42,6 +42,7 @@ async def test_over_quota_metadata_is_overwritten_by_what_differs_little(hive: T
     await ada.client.post(ada.at("dm"), content=b"m" * 1000)
     await ada.client.post(ada.at("blocks/a"), content=b"b" * 1000)
     await allow(hive, "ada", 2000)
+    assert (await ada.client.post(ada.at("dm"), content=b"n" * (1000 + SPARE))).status_code == 507
     largest = await ada.client.post(ada.at("dm"), content=b"n" * (1000 + SPARE - 1))
     assert largest.status_code == 204
     assert await ada.used_bytes() == 1000 + 1000 + SPARE - 1
