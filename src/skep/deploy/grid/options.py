@@ -52,9 +52,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise BadInput(f"two server types have one name: {', '.join(sorted(names))}")
 
     def cheapest(self, size: Size, tags: frozenset[str] = frozenset()) -> ServerType | None:
-        """The cheapest type that takes a slice of this size and has these tags; None where no type does."""
+        """The cheapest type that takes such a slice and has these tags, of equals the smallest; None: none does."""
         able = [one for one in self.types if _takes(one, size) and tags <= one.tags]
-        return min(able, key=lambda one: (one.price, one.name), default=None)
+        return min(able, key=lambda one: (one.price, one.size.memory_bytes, one.name), default=None)
 
 
 def _takes(one: ServerType, size: Size) -> bool:
