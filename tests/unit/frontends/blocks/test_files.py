@@ -6,7 +6,6 @@ import base64
 import re
 
 import httpx
-import pytest
 
 from skep.testing.blocks import AT, Owner, owner_of
 from skep.testing.hive import PASSWORD, TestHive
@@ -70,9 +69,9 @@ async def test_if_none_match_makes_only_what_is_not_there(ada: Owner, anyone: ht
     assert (await anyone.get(ada.at("dm"))).content == b"1"
 
 
-@pytest.mark.parametrize("path", ["a.txt", "a%20b", "a~", "../x", "a%00"])
-async def test_paths_have_letters_digits_dashes_and_slashes_alone(ada: Owner, path: str) -> None:
-    assert (await ada.client.post(f"{AT}/files/{ada.prefix}/{path}", content=b"x")).status_code == 404
+async def test_paths_have_letters_digits_dashes_and_slashes_alone(ada: Owner) -> None:
+    for path in ("a.txt", "a%20b", "a~", "../x", "a%00"):
+        assert (await ada.client.post(f"{AT}/files/{ada.prefix}/{path}", content=b"x")).status_code == 404, path
 
 
 async def test_writing_is_for_the_owner(hive: TestHive, ada: Owner, anyone: httpx.AsyncClient) -> None:
@@ -88,11 +87,11 @@ async def test_writing_is_for_the_owner(hive: TestHive, ada: Owner, anyone: http
     assert (await anyone.get(f"{AT}/files/no-such-prefix/a")).status_code == 404
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD"])
-async def test_other_methods_are_refused_after_the_login(ada: Owner, anyone: httpx.AsyncClient, method: str) -> None:
-    assert (await anyone.request(method, ada.at("a"))).status_code == 403
-    answer = await ada.client.request(method, ada.at("a"))
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, DELETE")
+async def test_other_methods_are_refused_after_the_login(ada: Owner, anyone: httpx.AsyncClient) -> None:
+    for method in ("PUT", "PATCH", "HEAD"):
+        assert (await anyone.request(method, ada.at("a"))).status_code == 403
+        answer = await ada.client.request(method, ada.at("a"))
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, DELETE")
 
 
 async def test_every_kind_of_credential_opens_the_door(hive: TestHive, ada: Owner) -> None:
