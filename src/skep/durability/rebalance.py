@@ -168,7 +168,7 @@ class Rebalancer:
         allowed: dict[Pool, frozenset[Id]] = {}
         after = b""
         while not balancing.done:
-            page = await self._db.read(lambda tx, a=after: _packs_after(tx, a))  # type: ignore[misc]
+            page = await self._db.read(lambda tx, a=after: packs_after(tx, a))  # type: ignore[misc]
             if not page:
                 break
             balancing.show([replace(each, allowed=self._allowed(pool, allowed)) for each, pool in page])
@@ -311,7 +311,8 @@ def _zone_max_bytes(tx: Transaction, zones: int, stores: list[Id]) -> int:
     return round(most)
 
 
-def _packs_after(tx: Transaction, after: bytes) -> list[tuple[Placed, Pool]]:
+def packs_after(tx: Transaction, after: bytes) -> list[tuple[Placed, Pool]]:
+    """The next packs by id, at most PAGE: where their shards lie, and where they may."""
     rows = tx.rows(_PACKS, {"after": after})
     pools = [Pool(row[2] and bytes(row[2]), row[3]) for row in rows]
     packs = [bytes(row[0]) for row in rows]

@@ -55,6 +55,7 @@ from skep.server.doors import STREAMS, Ground, open_doors
 from skep.server.edge import Edge, Owned, Refuse
 from skep.server.facts import Facts
 from skep.server.happenings import follow
+from skep.server.history import PERIOD_S, History, counts
 from skep.server.identity import Identity, open_identity
 from skep.server.live import open_live
 from skep.server.metrics import HiveCollector, LiveCollector, RequestMetrics, exposition
@@ -62,6 +63,7 @@ from skep.server.opening import OpenDouble, open_database, opener
 from skep.server.owners import open_owners
 from skep.server.pairs import Pairs
 from skep.server.plain import PATHS, PlainPages
+from skep.server.shown_settings import shown_settings
 from skep.server.upkeep import Keepers, add_workers, make_keepers, register_jobs
 from skep.stores.egress import Egress
 from skep.stores.link.board import LinkBoard
@@ -174,13 +176,15 @@ async def open_hive(
 
         # the doors
         facts = Facts(db, clock, chunks.cache)
+        workers.add(history := History(clock), period_s=PERIOD_S)
         tickets = ContentTickets(keys.token_key, clock)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
             held=HeldChunks(db, chunks, objects), agents=agents, owning=own, layout=layout, credit=credit,
             rebalancer=keepers.rebalancer, traffic=keepers.traffic, limits=options.request_limits(settings),
             uploads=_uploads(settings, clock), polls=_polls(settings), batch_memory=_batch_memory(settings, clock),
-            check_store=partial(_check_store, clouds.grants, board, egress), clouds=clouds, facts=facts.now,
+            check_store=partial(_check_store, clouds.grants, board, egress), clouds=clouds, facts=facts.now, db=db,
+            history=history.samples, settings=partial(shown_settings, settings),
             certificate=lambda: None if tls is None else tls.state, tickets=tickets,
             links=_links(settings, clock, auth, filesystem, tickets),
         )  # fmt: skip
@@ -190,7 +194,7 @@ async def open_hive(
             meter=meter, hub=hub, journal=journal, services=services, live=live,
         )  # fmt: skip
         trouble = _Readiness(stores)
-        edge = _front(ground, workers, facts, trouble)
+        edge = _front(ground, workers, facts, trouble, history)
         if start_workers:
             workers.start()
         closing.callback(follow(hub).cancel)
@@ -231,13 +235,15 @@ async def _open_auth(
     return auth
 
 
-def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness) -> Edge:
+def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness, history: History) -> Edge:
     """The doors and the plain pages, behind what every request passes."""
     settings, services = ground.settings, ground.services
     request_metrics = RequestMetrics(registry := CollectorRegistry())
     registry.register(HiveCollector(services.stores, services.chunks, workers, lambda: facts.last))
     registry.register(LiveCollector(ground.live))
     registry.register(BlocksCollector(ground.block_counts))
+    history.refresh = facts.now
+    history.look = lambda: counts(request_metrics, services.chunks.counters, facts.last)
     doors = open_doors(ground)
     pages = PlainPages(
         doors,

@@ -59,6 +59,18 @@ class RequestMetrics(Collector):
         self._received_bytes += received_bytes
         self._sent_bytes += sent_bytes
 
+    def totals(self) -> dict[str, float]:
+        """All requests in a few numbers: how many, refused, failed here, bytes in and out."""
+        refused = sum(count for (_, _, status), count in self._requests.items() if 400 <= status < 500)
+        failed = sum(count for (_, _, status), count in self._requests.items() if status >= 500)
+        return {
+            "requests": sum(self._requests.values()),
+            "refused": refused,
+            "failed": failed,
+            "received_bytes": self._received_bytes,
+            "sent_bytes": self._sent_bytes,
+        }
+
     def client_gone(self) -> None:
         """Count a client that left."""
         self._gone += 1

@@ -152,6 +152,7 @@ def meet(hive: RunningHive, browser: Browser, origin: str) -> Iterator[Callable[
         with hive.client() as admin:
             if name != "admin":
                 admin.post("/api/auth/users", json={"name": name, "password": password})
+        options.setdefault("reduced_motion", "reduce")  # a colour on its way to another is neither
         context = browser.new_context(viewport=viewport, locale="en-GB", **options)
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)

@@ -22,6 +22,7 @@ VIEWS = {
     "stores": "heading:Stores",
     "people": "heading:People",
     "upkeep": "heading:Upkeep",
+    "log": "heading:Sign-ins",
 }
 
 
@@ -30,6 +31,11 @@ def test_every_view(meet: Meet, size: str) -> None:
     viewport = DESKTOP if size == "desktop" else PHONE
     owner = meet(viewport=viewport, reduced_motion="reduce")
     owner.put("/a letter.txt")
+    owner.api.post(
+        "/api/auth/users", json={"name": "a-person-with-a-long-name", "full_name": "Somebody With a Long Name"}
+    )
+    owner.api.post("/api/auth/groups", json={"name": "Household"})
+    owner.api.post("/api/auth/invites", json={"uses": 3})
     for route, sign in VIEWS.items():
         owner.go(route)
         role, _, name = sign.partition(":")

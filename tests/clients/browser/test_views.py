@@ -8,7 +8,7 @@ import pytest
 
 from skep.client.framing import encode_batch
 
-from .conftest import PHONE, Person
+from .conftest import Person
 
 Meet = Callable[..., Person]
 pytestmark = pytest.mark.long
@@ -77,45 +77,3 @@ def test_a_folder_is_shared_accepted_and_taken_back(meet: Meet) -> None:
     dialog.get_by_text("It is shared with nobody.").wait_for()
     noa.go("shared")
     noa.page.get_by_text("Nobody shares anything with you.").wait_for()
-
-
-def test_the_owners_side(meet: Meet) -> None:
-    owner = meet()
-    owner.go("stores")
-    owner.page.locator('[data-store="local"]').wait_for()
-    owner.no_violations("stores")
-    owner.shot("stores")
-    owner.go("people")
-    owner.page.get_by_role("button", name="New account").click()
-    dialog = owner.page.get_by_role("dialog")
-    dialog.get_by_label("Name").fill("zoe")
-    dialog.get_by_label("Password").fill("quiet meadow 41 lantern")
-    dialog.get_by_role("button", name="Make").click()
-    owner.page.locator('[data-user="zoe"]').wait_for()
-    owner.no_violations("people")
-    owner.shot("people")
-    owner.page.get_by_role("button", name="Suspend zoe").click()
-    owner.page.get_by_role("button", name="Let in again: zoe").wait_for()
-    assert owner.api.get("/api/auth/users/zoe").json()["is_active"] is False
-    owner.page.get_by_role("button", name="Quota of zoe").click()
-    owner.page.get_by_role("dialog").get_by_label("Quota in GB").fill("2")
-    owner.page.get_by_role("dialog").get_by_role("button", name="Save").click()
-    owner.page.get_by_role("dialog").wait_for(state="detached")
-    assert owner.api.get("/api/auth/users/zoe/space").json()["quota_bytes"] == 2_000_000_000
-    owner.go("upkeep")
-    owner.page.locator('[data-worker="scrub"]').wait_for()
-    owner.no_violations("upkeep")
-    owner.shot("upkeep")
-    owner.page.get_by_role("button", name="Pause scrub").click()
-    owner.page.get_by_role("button", name="Go on with scrub").wait_for()
-
-
-def test_the_owners_side_on_a_phone(meet: Meet) -> None:
-    owner = meet(viewport=PHONE, has_touch=True, is_mobile=True)
-    views = {"stores": "Stores", "people": "People", "upkeep": "Upkeep", "shared": "Shared", "account": "My account"}
-    for route, heading in views.items():
-        owner.go(route)
-        owner.page.get_by_role("heading", name=heading, exact=True).wait_for()
-        assert owner.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], route
-        owner.no_violations(f"{route} on a phone")
-        owner.shot(f"phone-{route}")

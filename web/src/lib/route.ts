@@ -4,9 +4,10 @@ export type Route =
   | { view: 'files'; space: string; path: string }
   | { view: 'trash'; space: string }
   | { view: 'link'; token: string; path: string }
-  | { view: 'shared' | 'account' | 'stores' | 'people' | 'upkeep' };
+  | { view: 'join'; invite: string }
+  | { view: 'shared' | 'account' | 'stores' | 'people' | 'upkeep' | 'log' | 'settings' };
 
-const PLAIN = ['shared', 'account', 'stores', 'people', 'upkeep'] as const;
+const PLAIN = ['shared', 'account', 'stores', 'people', 'upkeep', 'log', 'settings'] as const;
 export const HOME: Route = { view: 'files', space: '', path: '/' };
 
 export function readRoute(hash: string): Route {
@@ -22,12 +23,14 @@ export function readRoute(hash: string): Route {
   const at = space === 'home' ? '' : space;
   if (view === 'files') return { view, space: at, path: `/${rest.join('/')}` };
   if (view === 'trash') return { view, space: at };
+  if (view === 'join' && space) return { view, invite: space };
   const plain = PLAIN.find((name) => name === view);
   return plain ? { view: plain } : HOME;
 }
 
 export function writeRoute(route: Route): string {
   if (route.view === 'link') return `#/${['l', route.token, ...route.path.split('/').filter(Boolean)].map(encodeURIComponent).join('/')}`;
+  if (route.view === 'join') return `#/join/${encodeURIComponent(route.invite)}`;
   if (route.view !== 'files' && route.view !== 'trash') return `#/${route.view}`;
   const names: string[] = [route.view, route.space || 'home'];
   if (route.view === 'files') names.push(...route.path.split('/').filter(Boolean));

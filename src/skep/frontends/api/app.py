@@ -17,6 +17,7 @@ from skep.frontends.api import (
     credit_plans,
     credit_shop,
     credit_usage,
+    dashboard,
     download,
     factors,
     groups,
@@ -91,6 +92,7 @@ _RESOURCES = (
     placements,
     agents,
     upkeep,
+    dashboard,
     rebalance,
 )
 

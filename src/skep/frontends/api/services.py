@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from skep.auth import Auth
 from skep.base.limits import ByteBudget, FairGate, Shares
+from skep.base.settings import Explained
 from skep.base.workers import WorkerSet
 from skep.clouds import Clouds
 from skep.credit import Credit
+from skep.db import Database
 from skep.durability.agents import Agents
 from skep.durability.held import HeldChunks
 from skep.durability.layout import Layout
@@ -59,6 +61,13 @@ class ShownCertificate(NamedTuple):
     """Why a newer one in its files is not taken."""
 
 
+class Sample(NamedTuple):
+    """What the hive had counted at one time."""
+
+    at_us: int
+    counts: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The services behind the API's operations."""
@@ -99,5 +108,10 @@ class Services:
     """Where whoever shows the address of a link passes."""
     facts: Callable[[], Awaitable[dict[str, Any]]]
     """Counts and bytes of the whole hive, for the status."""
+    history: Callable[[], list[Sample]]
+    """The same over the last day, for plots."""
+    settings: Callable[[], list[Explained]]
+    """The settings in force, secrets hidden."""
+    db: Database
     certificate: Callable[[], ShownCertificate | None] = lambda: None
     """None where the hive speaks no TLS itself."""
