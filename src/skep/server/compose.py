@@ -175,8 +175,7 @@ async def open_hive(
         own, layout = open_owners(settings, db, chunks, agents, clouds.grants, keepers.stores)
 
         # the doors
-        facts = Facts(db, clock, chunks.cache)
-        workers.add(history := History(clock), period_s=PERIOD_S)
+        facts, history = Facts(db, clock, chunks.cache), History(clock)
         tickets = ContentTickets(keys.token_key, clock)
         services = Services(
             auth=auth, filesystem=filesystem, chunks=chunks, objects=objects, stores=stores, workers=workers, jobs=jobs,
@@ -193,8 +192,7 @@ async def open_hive(
             settings=settings, clock=clock, db=db, keys=keys, auth=auth, filesystem=filesystem,
             meter=meter, hub=hub, journal=journal, services=services, live=live,
         )  # fmt: skip
-        trouble = _Readiness(stores)
-        edge = _front(ground, workers, facts, trouble, history)
+        edge = _front(ground, workers, facts, trouble := _Readiness(stores), history)
         if start_workers:
             workers.start()
         closing.callback(follow(hub).cancel)
@@ -242,6 +240,7 @@ def _front(ground: Ground, workers: WorkerSet, facts: Facts, trouble: _Readiness
     registry.register(HiveCollector(services.stores, services.chunks, workers, lambda: facts.last))
     registry.register(LiveCollector(ground.live))
     registry.register(BlocksCollector(ground.block_counts))
+    workers.add(history, period_s=PERIOD_S)
     history.refresh = facts.now
     history.look = lambda: counts(request_metrics, services.chunks.counters, facts.last)
     doors = open_doors(ground)
