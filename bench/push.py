@@ -79,17 +79,7 @@ def _fleet(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, dict[str
     folder = str(place / "hq")
     driver = LocalDriver(place / "machines", key.with_suffix(".pub").read_text())
     _skep(environment, "hq", "init", "--folder", folder, "--name", "ada")
-    serving = [
-        sys.executable,
-        "-m",
-        "skep.cli.main",
-        "hq",
-        "serve",
-        "--folder",
-        folder,
-        "--port",
-        environment["HQ_PORT"],
-    ]
+    serving = [sys.executable, "-m", "skep.cli.main", "hq", "serve", "--folder", folder]
     with (place / "hq.log").open("wb") as log:
         port = ("--port", environment["HQ_PORT"])
         hq = subprocess.Popen([*serving, *port], env=environment, stdout=log, stderr=log)

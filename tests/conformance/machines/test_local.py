@@ -71,6 +71,8 @@ async def test_machines_are_apart_outlive_their_driver_and_start_again(bench: Be
     seen = await runners["one"].run(Command.shell("cat /etc/hosts /var/lib/skep/mine; ls -d /proc/[0-9]* | wc -l"))
     assert seen.text.split()[:2] == ["one", "one"]
     assert int(seen.text.split()[2]) < 20, "it sees its own processes alone"
+    home = (await runners["one"].run(Command.shell('echo "$HOME"'))).text
+    assert Path(home) == tmp_path / "machines" / "one" / "home", "what prepares a host adds a key to its home"
     for pid in driver.processes("one"):
         with contextlib.suppress(ProcessLookupError):  # the kernel ends all when the first has ended
             os.kill(pid, 9)

@@ -13,7 +13,8 @@ from skep.testing.sshd import Sshd, sshd
 
 @pytest.fixture(scope="session")
 def ssh_server(program: Callable[[str, str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(program("sshd", "apt-get install openssh-server"), tmp_path_factory.mktemp("sshd")) as server:
+    folder, home = tmp_path_factory.mktemp("sshd"), tmp_path_factory.mktemp("home")
+    with sshd(program("sshd", "apt-get install openssh-server"), folder, home=home) as server:
         yield server
 
 

@@ -2,8 +2,9 @@
 
     driver = LocalDriver(Path("/var/lib/skep/machines"), public_key)
 
-For trying a fleet out, and for tests. A machine has its own network, process numbers, host name, `/etc` (an overlay)
-and folders for jobs and the router's files; all else of the file system is this machine's, so it keeps nobody apart.
+For trying a fleet out, and for tests. A machine has its own network, process numbers, host name, `/etc` (an overlay),
+home (so that no key of a fleet gets into ours) and folders for jobs and the router's files; all else of the file system
+is this machine's, so it keeps nobody apart.
 It needs root, iproute2, util-linux and OpenSSH's server; addresses are of one private network that this machine is in,
 too.
 
@@ -157,16 +158,17 @@ class LocalDriver:
         """The machine's folder; it counts from when ``machine.json`` is in it."""
         home = self._folder / name
         shutil.rmtree(home, ignore_errors=True)
-        for part in ("upper", "work", "jobs", "router"):
+        for part in ("upper", "work", "jobs", "router", "home"):
             (home / part).mkdir(parents=True)
         home.chmod(0o700)
         self._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(home / "host"))
         (home / "authorized").write_text(f"{self._key}\n")
         (home / "config").write_text(
             f"Port 22\nListenAddress {self._address(kept.number)}\nHostKey {home}/host\nStrictModes no\n"
-            f"AuthorizedKeysFile {home}/authorized .ssh/authorized_keys\nPasswordAuthentication no\nUsePAM no\n"
-            "UseDNS no\nPermitRootLogin prohibit-password\nPidFile none\nMaxStartups 200\nMaxSessions 100\n"
-            "SetEnv SHLVL=5\n"
+            f"AuthorizedKeysFile {home}/authorized {home}/home/.ssh/authorized_keys\n"
+            "PasswordAuthentication no\nUsePAM no\nUseDNS no\n"
+            "PermitRootLogin prohibit-password\nPidFile none\nMaxStartups 200\nMaxSessions 100\n"
+            f"SetEnv SHLVL=5 HOME={home}/home\n"
         )
         self._write(name, kept)
 
