@@ -71,6 +71,12 @@ def test_pages_that_the_code_points_to_are_there() -> None:
     assert missing == set()
 
 
+def test_every_revision_of_the_schema_says_what_going_back_loses() -> None:
+    versions = (ROOT / "src/skep/db/migrations/versions").glob("v[0-9]*.py")
+    told = re.findall(r"^\| (\d{4}) \|", (DOCS / "operate/database.md").read_text(), re.MULTILINE)
+    assert told == sorted(path.name[1:5] for path in versions)
+
+
 def test_every_direct_dependency_is_accounted_for() -> None:
     """docs/DEPENDENCIES.md says why each library is there."""
     import tomllib
