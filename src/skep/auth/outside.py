@@ -17,10 +17,8 @@ from skep.auth.scopes import FILE_SCOPES
 from skep.auth.users import NewUser, UserRow, find_login, find_user, insert_user, the_user
 from skep.base.errors import Forbidden, InvalidName
 from skep.base.ids import Id
-from skep.db import RowExists, Transaction
+from skep.db import Transaction
 
-TRIES: Final = 5
-"""Another process may take the same number at the same time."""
 NAME_PREFIX: Final = "outside"
 EXTERNAL_LENGTH: Final = 200
 
@@ -44,10 +42,7 @@ class OutsideUsers(Provisioning):
                 self._rooms.quota_told(tx, found.info.id, quota_bytes)
             return principal_of(tx, found, FILE_SCOPES, "app")
 
-        try:
-            return await self._db.write(work)
-        except RowExists:  # made by another request at the same time
-            return await self._db.write(work)
+        return await self._db.write_or_find(work)
 
     def _of_outside(self, tx: Transaction, external_id: str) -> UserRow:
         known = user_of(tx, external_id)
@@ -74,12 +69,7 @@ class OutsideUsers(Provisioning):
             known = number_of(tx, user_id)
             return give_number(tx, the_user(tx, user_id).info.id) if known is None else known
 
-        for _ in range(TRIES - 1):
-            try:
-                return await self._db.write(work)
-            except RowExists:
-                continue
-        return await self._db.write(work)
+        return await self._db.write_or_find(work)
 
     async def numbered_user(self, number: int) -> UserInfo | None:
         """The user of a number; None: nobody has it."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from skep.auth.audit import NOBODY, Party
 from skep.auth.groups import role_in, the_group
@@ -16,14 +15,12 @@ from skep.base.ids import Id
 from skep.base.limits import RateLimit
 from skep.credit import accounts, limits, plans
 from skep.credit.records import Account, AccountKind, ApiKey, Plan
-from skep.db import Database, RowExists, Transaction
+from skep.db import Database, Transaction
 from skep.events.telling import Tell, tell_nobody
 
 if TYPE_CHECKING:
     from skep.auth.records import Principal
 
-T = TypeVar("T")
-TRIES = 5
 """Units that met another's new row are run again, so often in all."""
 
 
@@ -87,15 +84,6 @@ class Core:
     def now_us(self) -> int:
         """The hive's time."""
         return self._clock.now_us()
-
-    async def _write(self, work: Callable[[Transaction], T]) -> T:
-        """One unit of work; where two made the same row at once, the second finds it when it is run again."""
-        for _ in range(TRIES - 1):
-            try:
-                return await self._db.write(work)
-            except RowExists:
-                continue
-        return await self._db.write(work)
 
     def _owner(self, tx: Transaction, principal: Principal, who: str, *, acts: bool) -> tuple[AccountKind, str]:
         """Whose account ``who`` is (empty: one's own), if the principal may see it, or use it (``acts``).

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from skep.base.clock import Clock
 from skep.base.errors import CreditExhausted, SkepError, TrafficExceeded
@@ -27,11 +25,10 @@ from skep.credit.limits import InForce
 from skep.credit.months import month_of
 from skep.credit.posting import MonthUsage, Sum
 from skep.credit.records import AccountKind
-from skep.db import Database, RowExists, Transaction
+from skep.db import Database, Transaction
 from skep.events.records import QuotaAlmostUsed
 from skep.events.telling import Tell, tell_nobody
 
-T = TypeVar("T")
 FRESH_S = 10.0
 """How old what is known of an account's limits and of others' use may be."""
 PAYERS_MAX = 10_000
@@ -42,7 +39,6 @@ PURSE_BYTES = 64 << 20
 STEP_BYTES = 1 << 20
 """A transfer of unknown length is let on in steps of this."""
 MONTHS_MAX = 1200
-TRIES = 5
 _log = get_logger("skep.meter")
 
 
@@ -220,7 +216,7 @@ class Meter:
                 ledger.move(tx, ledger.Movement("hold", "bytes", amount, payer.account_id, purse.id))
                 return amount
 
-            amount = await self._write(work)
+            amount = await self._db.write_or_find(work)
             payer.free += amount
 
     def passed(self, payer: Payer, direction: Direction, size_bytes: int, cost: int) -> None:
@@ -263,7 +259,7 @@ class Meter:
         payer = self._payers.get((kind, owner))
         now_us = self._clock.now_us()
         if payer is None:
-            account_id = await self._write(lambda tx: accounts.opened(tx, kind, owner).id)
+            account_id = await self._db.write_or_find(lambda tx: accounts.opened(tx, kind, owner).id)
             payer = self._payers.get((kind, owner)) or Payer(account_id, fixed)
             self._payers[kind, owner] = self._by_account[account_id] = payer
             self._forget_some()
@@ -281,7 +277,7 @@ class Meter:
 
         in_force, posted = await self._db.read(look)
         if in_force.may_begin:
-            in_force = await self._write(lambda tx: limits.begun(tx, payer.account_id, self._default_plan))
+            in_force = await self._db.write_or_find(lambda tx: limits.begun(tx, payer.account_id, self._default_plan))
         payer.in_force, payer.month = in_force, month
         payer.posted_in, payer.posted_out = posted.in_bytes, posted.out_bytes
         payer.known_s = self._clock.monotonic_s()
@@ -313,11 +309,13 @@ class Meter:
             used, until = await asyncio.to_thread(journal.records, path, since, RECORDS_MAX)
             if used:
                 sums = posting.summed(used)
-                await self._write(partial(posting.post, journal_id=journal_id, since=since, until=until, sums=sums))
+                await self._db.write_or_find(
+                    partial(posting.post, journal_id=journal_id, since=since, until=until, sums=sums)
+                )
             if len(used) < RECORDS_MAX:
                 break
             since = until
-        await self._write(lambda tx: posting.forget(tx, journal_id))
+        await self._db.write_or_find(lambda tx: posting.forget(tx, journal_id))
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def post(self) -> int:
@@ -352,7 +350,7 @@ class Meter:
             used, _ = await asyncio.to_thread(journal.records, own.path, since, count)
             sums = posting.summed(used)
         if until > since:
-            await self._write(lambda tx: posting.post(tx, own.id, since, until, sums))
+            await self._db.write_or_find(lambda tx: posting.post(tx, own.id, since, until, sums))
 
     def _keep(self, sums: posting.Sums, count: int) -> None:
         """Note these as posted together with what came meanwhile."""
@@ -381,7 +379,7 @@ class Meter:
                 continue
             used = payer.used_out
             percent = limits.level(used, limit)
-            if percent and await self._write(partial(self._noted, payer=payer, percent=percent)):
+            if percent and await self._db.write_or_find(partial(self._noted, payer=payer, percent=percent)):
                 self._tell(
                     QuotaAlmostUsed, account_id=account_id, what="traffic", percent=percent, used=used, limit=limit
                 )
@@ -405,7 +403,7 @@ class Meter:
         try:
             await self.post()
             own.close()
-            await self._write(lambda tx: posting.forget(tx, own.id))
+            await self._db.write_or_find(lambda tx: posting.forget(tx, own.id))
             await asyncio.to_thread(own.path.unlink, missing_ok=True)
         except SkepError as error:
             _log.warning("the meter is posted at the next start", code=error.code)
@@ -418,14 +416,6 @@ class Meter:
             self._journal = Journal(self._directory)
             self._posted = 0
         return self._journal
-
-    async def _write(self, work: Callable[[Transaction], T]) -> T:
-        for _ in range(TRIES - 1):
-            try:
-                return await self._db.write(work)
-            except RowExists:
-                continue
-        return await self._db.write(work)
 
 
 class Passage:

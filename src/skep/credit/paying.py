@@ -90,7 +90,7 @@ class Paying(Core):
 
     async def require_key(self, secret: str, wants: str) -> ApiKey:
         """The API key of a secret that may ``deposit`` or ``withdraw``. Raises BadCredentials, Forbidden."""
-        return await self._write(lambda tx: keys.require_key(tx, secret, wants))
+        return await self._db.write_or_find(lambda tx: keys.require_key(tx, secret, wants))
 
     async def deposit(
         self, by: Principal | ApiKey, who: str, unit: Unit, amount: int, *, key: str = "", note: str = ""
@@ -107,7 +107,7 @@ class Paying(Core):
             self._noted_once(tx, "credit-deposited", by, theirs, done)
             return done
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def withdraw(
         self, by: Principal | ApiKey, who: str, unit: Unit, amount: int, *, key: str = "", note: str = ""
@@ -123,7 +123,7 @@ class Paying(Core):
             self._noted_once(tx, "credit-withdrawn", by, theirs, done)
             return done
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def give(
         self, principal: Principal, to: str, unit: Unit, amount: int, *, of: str = "", key: str = "", note: str = ""
@@ -144,7 +144,7 @@ class Paying(Core):
             self._noted_once(tx, "credit-given", principal, theirs, done)
             return done
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def refund(
         self, by: Principal | ApiKey, transfer_id: Id, amount: int | None = None, *, key: str = "", note: str = ""
@@ -166,7 +166,7 @@ class Paying(Core):
             self._noted_once(tx, "credit-refunded", by, None, done, refund_of=transfer_id.hex())
             return done
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def settle(self, payment: Payment) -> Settled:
         """Do what a payment callback says, once for each of its ids; its signature was checked.
@@ -189,7 +189,7 @@ class Paying(Core):
             self._noted_once(tx, "credit-paid", None, theirs, done, payment=payment.id)
             return Settled(done, 0)
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def audit(self, principal: Principal) -> list[Finding]:
         """Everything in the ledger that does not add up (administrators)."""

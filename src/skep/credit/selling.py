@@ -61,7 +61,7 @@ class Selling(Core):
             self._noted(tx, "price-added", principal, price=made.id.hex(), bytes=size_bytes, cost=cost)
             return made
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def end_price(self, principal: Principal, price_id: Id) -> Price:
         """Sell at a price no longer (administrators). Raises NotFound."""
@@ -71,7 +71,7 @@ class Selling(Core):
             self._noted(tx, "price-ended", principal, price=price_id.hex())
             return prices.end_price(tx, price_id)
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def buy(self, principal: Principal, price_id: Id, count: int = 1, *, who: str = "", key: str = "") -> Done:
         """Turn money of an account into bytes at a price, so many times. Both happen or none.
@@ -100,7 +100,7 @@ class Selling(Core):
                 self._noted(tx, "credit-bought", principal, mine, price=price_id.hex(), count=count)
             return done
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     # --- plans ------------------------------------------------------------------------------
 
@@ -119,9 +119,9 @@ class Selling(Core):
             self._noted(tx, "plan-set", principal, plan=plan.name, **dataclasses.asdict(terms))
             return plan, plans.accounts_of(tx, plan.id, COUNT_MAX)
 
-        plan, held_by = await self._write(work)
+        plan, held_by = await self._db.write_or_find(work)
         for start in range(0, len(held_by), 500):
-            await self._write(partial(self._apply_all, account_ids=held_by[start : start + 500]))
+            await self._db.write_or_find(partial(self._apply_all, account_ids=held_by[start : start + 500]))
         return plan
 
     def _apply_all(self, tx: Transaction, account_ids: list[Id]) -> None:
@@ -141,7 +141,7 @@ class Selling(Core):
             plans.remove_plan(tx, name)
             self._noted(tx, "plan-removed", principal, plan=name)
 
-        await self._write(work)
+        await self._db.write_or_find(work)
 
     async def subscriptions(self, principal: Principal, who: str = "") -> list[tuple[Subscription, Plan]]:
         """The plans of an account that hold or may still hold."""
@@ -175,7 +175,7 @@ class Selling(Core):
             self._tell_plan(tx, mine, name)
             return made
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def prepay_plan(self, principal: Principal, who: str, name: str, duration_us: int) -> Subscription:
         """Give an account a plan for a time that begins with its first use (administrators)."""
@@ -190,13 +190,13 @@ class Selling(Core):
             self._tell_plan(tx, theirs, name)
             return made
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def renew_plans(self, limit: int = 200) -> int:
         """End what is over and take what is due; how many subscriptions that were."""
         after, count = b"", 0
         while True:
-            due = await self._write(partial(self._renew, after=after, limit=limit))
+            due = await self._db.write_or_find(partial(self._renew, after=after, limit=limit))
             count += len(due)
             if len(due) < limit:
                 return count
@@ -239,7 +239,7 @@ class Selling(Core):
                 self._noted(tx, "promo-added", principal, promo=made.code, bytes=made.bytes, plan=plan)
             return made, is_new
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def end_promo(self, principal: Principal, code: str) -> None:
         """Let nobody redeem a code any more (administrators). Raises NotFound."""
@@ -249,7 +249,7 @@ class Selling(Core):
             promos.end_promo(tx, code)
             self._noted(tx, "promo-ended", principal, promo=code)
 
-        await self._write(work)
+        await self._db.write_or_find(work)
 
     async def redeem(self, principal: Principal, code: str, *, who: str = "", address: str = "") -> Promo:
         """Give an account what a code gives, once. Raises PromoRefused, RateLimited after many wrong codes."""
@@ -277,7 +277,7 @@ class Selling(Core):
                 self._apply_plan(tx, mine)
             return promo
 
-        promo = await self._write(work)
+        promo = await self._db.write_or_find(work)
         self._guesses.forget(address)
         return promo
 
@@ -305,7 +305,7 @@ class Selling(Core):
             self._noted(tx, "credit-key-made", principal, key=name, may=may)
             return made
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)
 
     async def remove_key(self, principal: Principal, name: str) -> None:
         """Make a key useless (administrators). Raises NotFound."""
@@ -315,7 +315,7 @@ class Selling(Core):
             keys.remove_key(tx, name)
             self._noted(tx, "credit-key-removed", principal, key=name)
 
-        await self._write(work)
+        await self._db.write_or_find(work)
 
 
 def _with_plans(account: Account) -> None:

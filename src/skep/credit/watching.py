@@ -64,4 +64,4 @@ class Watching(Core):
                 self._spaces.set_objects(tx, there.kind, bytes.fromhex(there.owner), found.objects_max)
             return found
 
-        return await self._write(work)
+        return await self._db.write_or_find(work)

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from skep.base.clock import Clock
 from skep.base.errors import ShuttingDown
+from skep.db.errors import RowExists
 from skep.db.revision import require_current
 from skep.db.statement import DialectName, Params, Statement
 from skep.db.transaction import Driver, Transaction
@@ -26,6 +27,8 @@ from skep.db.urls import DatabaseUrl, PostgresqlUrl, SqliteUrl, parse_url
 T = TypeVar("T")
 WITH_NEXT_S = 0.01
 """How long a unit for which nobody waits is held for company."""
+FINDS = 5
+"""How often a unit looks for a row that others add too."""
 
 
 Row: TypeAlias = tuple[Any, ...]
@@ -173,6 +176,18 @@ class Database:
         ShuttingDown after ``close``.
         """
         return await self._submit(work, writes=True)
+
+    async def write_or_find(self, work: Callable[[Transaction], T]) -> T:
+        """``write`` for a unit that looks for a row and adds it: run again where another added it at the same time.
+
+        Raises what ``write`` raises; RowExists only when that goes on.
+        """
+        for _ in range(FINDS - 1):
+            try:
+                return await self.write(work)
+            except RowExists:
+                continue
+        return await self.write(work)
 
     async def close(self) -> None:
         """Take no new work, finish what was submitted, close every connection. Safe to repeat."""

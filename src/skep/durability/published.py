@@ -11,9 +11,9 @@ What always holds:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,17 +22,15 @@ from skep.base.ids import Id, new_id
 from skep.base.waiting import to_the_end
 from skep.chunks.manifest import Manifest
 from skep.crypto.keys import PUBLIC_DOMAIN_ID
-from skep.db import Database, RowExists, Transaction, insert_new, prepared
+from skep.db import Database, Transaction, insert_new, prepared
 from skep.db import schema as s
 from skep.durability.records import Content
 from skep.durability.service import ChunkService
 from skep.stores.protocol import Buffer
 
-T = TypeVar("T")
 NOBODY: Id = bytes(16)
 ENCRYPTION = "convergent"
 NAME_BYTES_MAX = 200
-TRIES = 5
 _p, _r, _o = s.published.c, s.published_room.c, s.objects.c
 _INSERT = insert_new(s.published)
 _INSERT_OBJECT = insert_new(s.objects)
@@ -91,7 +89,7 @@ class Publisher:
         with self._chunks.writing():
             content = await self._chunks.write(keys, stream, digests=("sha256",), limit_bytes=size_bytes)
             kept = _short(name)
-            return await to_the_end(self._write(lambda tx: self._settle(tx, kept, key_check, content)))
+            return await to_the_end(self._db.write_or_find(lambda tx: self._settle(tx, kept, key_check, content)))
 
     def _settle(self, tx: Transaction, name: str, key_check: bytes, content: Content) -> Published:
         content_hash = content.digests["sha256"]
@@ -170,15 +168,6 @@ class Publisher:
         """How many bytes of published content there are, and how many files."""
         found = await self._db.read(lambda tx: tx.one(_ROOM))
         return (0, 0) if found is None else (int(found[0]), int(found[1]))
-
-    async def _write(self, work: Callable[[Transaction], T]) -> T:
-        """One unit of work; where two stored the same at once, the second finds it when it is run again."""
-        for _ in range(TRIES - 1):
-            try:
-                return await self._db.write(work)
-            except RowExists:
-                continue
-        return await self._db.write(work)
 
 
 def _found(tx: Transaction, content_hash: bytes) -> Published | None:

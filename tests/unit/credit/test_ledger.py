@@ -69,8 +69,8 @@ async def test_a_key_moves_once_and_belongs_to_one_transfer(each_database: Datab
 
 async def test_nobody_spends_twice_however_many_try_at_once(each_database: Database) -> None:
     credit = Credit(each_database, FakeClock())
-    await credit._write(_move("outside", "ann", 1000))
-    tries = [credit._write(_spend("ann", 30)) for _ in range(50)]
+    await credit._db.write_or_find(_move("outside", "ann", 1000))
+    tries = [credit._db.write_or_find(_spend("ann", 30)) for _ in range(50)]
     done = await asyncio.gather(*tries, return_exceptions=True)
     refused = [one for one in done if isinstance(one, CreditExhausted)]
     assert len(done) - len(refused) == 33
@@ -81,7 +81,7 @@ async def test_nobody_spends_twice_however_many_try_at_once(each_database: Datab
 
 async def test_a_double_submit_at_the_same_time_moves_once(each_database: Database) -> None:
     credit = Credit(each_database, FakeClock())
-    done = await asyncio.gather(*(credit._write(_move("outside", "ann", 5, "one key")) for _ in range(8)))
+    done = await asyncio.gather(*(credit._db.write_or_find(_move("outside", "ann", 5, "one key")) for _ in range(8)))
     assert sum(not one.repeated for one in done) == 1
     assert await each_database.read(_has("ann")) == 5
 

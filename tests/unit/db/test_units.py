@@ -97,6 +97,19 @@ async def test_a_taken_key_is_row_exists_and_cannot_be_swallowed(each_database):
     assert await each_database.read(lambda tx: tx.rows(_all)) == [("a", b"1")]
 
 
+async def test_a_row_that_another_added_meanwhile_is_found(each_database):
+    await each_database.write(lambda tx: tx.run(_put, _row("a", b"theirs")))
+    runs = []
+
+    def adds_or_finds(tx):
+        runs.append("run")
+        return tx.value(_get, {"name": "a"}) if len(runs) > 1 else tx.run(_put, _row("a", b"ours"))
+
+    assert await each_database.write_or_find(adds_or_finds) == b"theirs"
+    with pytest.raises(RowExists):
+        await each_database.write_or_find(lambda tx: tx.run(_put, _row("a", b"ours")))
+
+
 async def test_insert_or_ignore_keeps_the_row_and_says_so(each_database):
     assert await each_database.write(lambda tx: tx.run(_keep, _row("a", b"1"))) == 1
     assert await each_database.write(lambda tx: tx.run(_keep, _row("a", b"2"))) == 0
