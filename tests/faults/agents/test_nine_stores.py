@@ -218,8 +218,10 @@ async def test_every_three_of_nine_stores_may_go(nine: TestHive) -> None:
             await fault(hive, name).delete(f"shards/{pack.hex()[:2]}/{pack.hex()}.{number}")
     await hive.keepers.scrubber.run()
     await hive.keepers.repairer.run()
-    assert await shards_held(hive) == held or all(
-        len(each) == len(packs) for each in (await shards_held(hive)).values()
+    now = await shards_held(hive)
+    # what the refused upload left somewhere is nobody's, until garbage collection has its turn
+    assert {name: len({each for each in shards if each[0] in packs}) for name, shards in now.items()} == dict.fromkeys(
+        names, len(packs)
     )
     await lose(hive, ("disk", "dropbox", "webdav"))
     await read_all(client)
