@@ -202,8 +202,9 @@ async def test_hq_that_is_killed_while_it_rents_leaves_neither_an_orphan_nor_a_d
 
         cloud.fail(Rule("/v2/droplets", method="DELETE", cut=True, times=1000))
         await hq.order("stack.scale", stack="jobs", jobs={"work": 0})
-        while "destroying" not in [block["state"] for block in (await hq.order("grid"))["blocks"]]:
-            await asyncio.sleep(0.05)  # until HQ's care has come round
+        async with asyncio.timeout(90):
+            while "destroying" not in [block["state"] for block in (await hq.order("grid"))["blocks"]]:
+                await asyncio.sleep(0.05)  # until HQ's care has come round
         await hq.kill()
         cloud.rules.clear()
         await hq.start()
